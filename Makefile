@@ -1,0 +1,41 @@
+# make run: the default recipe, from dump files to report. make test: the tests.
+PYTHON ?= python3
+RECIPE ?= flows/recipes/smoke.yaml
+BIN := .venv/bin
+INSTALLED := .venv/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help setup run test test-all lint
+
+help:
+	@echo "make run       install, then run $(RECIPE) from raw input to report"
+	@echo "make test      install, then run the tests"
+	@echo "make test-all  the slow tests too"
+	@echo "make lint      ruff, mypy, import-linter, sqlfluff"
+
+setup: $(INSTALLED)
+
+$(INSTALLED): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
+		|| { echo "KARMA needs Python 3.11 or newer: install it, or name one with make PYTHON=python3.12"; exit 1; }
+	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null \
+		|| { echo "This Python lacks venv: install it (Debian, Ubuntu: apt install python3-venv)"; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $(INSTALLED)
+
+run: setup
+	$(BIN)/karma run $(RECIPE)
+
+test: setup
+	$(BIN)/python -m pytest
+
+test-all: setup
+	$(BIN)/python -m pytest -m 'not stack and not gpu'
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/sqlfluff lint sql

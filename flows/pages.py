@@ -1,0 +1,60 @@
+"""Serves the pages of a workspace on loopback: MLflow's and Prefect's, until Ctrl-C."""
+
+import socket
+import subprocess
+import sys
+import time
+
+from flows.server import server
+from karma.store import Store
+
+
+def serve(store: Store, uri: str, port: int) -> None:
+    """Start what is needed, print the addresses, end cleanly on Ctrl-C."""
+    with server(store.root) as prefect:
+        mlflow = None
+        try:
+            address = uri
+            if uri.startswith("sqlite:"):
+                port = _free(port)
+                address = f"http://127.0.0.1:{port}"
+                mlflow = _mlflow(store, uri, port)
+                _wait(port, mlflow)
+            print(f"MLflow:  {address}", flush=True)
+            print(f"Prefect: {prefect.removesuffix('/api') or 'as configured'}", flush=True)
+            print("Ctrl-C ends both.", flush=True)
+            while mlflow is None or mlflow.poll() is None:
+                time.sleep(0.5)
+        except KeyboardInterrupt:
+            print("ended")
+        finally:
+            if mlflow is not None:
+                mlflow.terminate()
+                mlflow.wait(timeout=10)
+
+
+def _mlflow(store: Store, uri: str, port: int) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1"]
+    command += ["--port", str(port), "--workers", "1", "--backend-store-uri", uri]
+    command += ["--default-artifact-root", (store.root / "mlflow-artifacts").as_uri()]
+    log = (store.root / "mlflow.log").open("w")
+    return subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
+
+
+def _wait(port: int, process: subprocess.Popen[bytes]) -> None:
+    while process.poll() is None:
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        time.sleep(0.2)
+
+
+def _free(port: int) -> int:
+    """``port``, or another one if it is taken."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

@@ -1,0 +1,135 @@
+"""The Prefect flow: walk the DAG, one named task an instance.
+
+A failed instance stops only what needs it; the report waits for all and shows the holes.
+"""
+
+import os
+import socket
+from pathlib import Path
+from typing import Any
+
+from prefect import allow_failure, flow, get_client, tags
+from prefect.client.schemas.filters import FlowRunFilter
+from prefect.client.schemas.objects import State, StateType
+from prefect.futures import PrefectFuture
+from prefect.logging.handlers import APILogHandler
+from prefect.states import Completed, Crashed, Failed
+from prefect.task_runners import ThreadPoolTaskRunner
+
+from flows.console import Console
+from karma import lineage
+from karma.dag import Dag, build
+from karma.plan import known_ranges, plan
+from karma.store import Store, write_atomically
+from tasks import entries
+from tasks.stage import TASKS, Run
+
+Futures = dict[str, PrefectFuture[Any]]
+
+
+@flow(
+    name="karma",
+    flow_run_name="{recipe}",
+    persist_result=False,
+    validate_parameters=False,
+    task_runner=ThreadPoolTaskRunner(max_workers=1024),
+)
+def pipeline(run: Run, recipe: str) -> State:
+    """Bring every instance of the recipe's DAG up to date."""
+    run.outbox.put(entries.begin(run))
+    futures: Futures = {}
+    _submit(run, _known_now(run.dag), futures)
+    for name, future in futures.items():
+        if name.startswith("dumps/"):
+            future.wait()
+    keys = {name: outcome.key for name, outcome in run.outcomes.items()}
+    ranges = known_ranges(run.dag, run.store, dict(keys))
+    if ranges is not None:
+        run.dag = build(recipe, run.dag.settings, ranges)
+        _submit(run, [name for name in run.dag.nodes if name not in futures], futures)
+    for future in futures.values():
+        future.wait()
+    _tell_evals(run)
+    APILogHandler.flush()
+    missing = len(run.dag.nodes) - len(run.outcomes)
+    return Failed(message=f"{missing} instances are missing") if missing else Completed()
+
+
+def _known_now(dag: Dag) -> list[str]:
+    """The instances that do not depend on the thread ranges."""
+    known: list[str] = []
+    for node in dag.nodes.values():
+        if node.id not in ("threads", "report") and all(n in known for n in node.inputs.values()):
+            known.append(node.id)
+    return known
+
+
+def _submit(run: Run, names: list[str], futures: Futures) -> None:
+    for name in names:
+        node = run.dag.nodes[name]
+        above = [futures[n] for n in dict.fromkeys(node.inputs.values()) if n in futures]
+        stage = TASKS[node.stage].with_options(task_run_name=name)
+        wait: list[Any] = [allow_failure(f) for f in above] if name == "report" else list(above)
+        futures[name] = stage.submit(run, name, wait_for=wait)
+
+
+def _tell_evals(run: Run) -> None:
+    """One MLflow run a model, for those of its benchmarks that ran."""
+    by_model: dict[str, list[str]] = {}
+    for name, outcome in run.outcomes.items():
+        if outcome.ran and name.startswith("evals/"):
+            by_model.setdefault(run.dag.nodes[name].inputs["model"], []).append(name)
+    for model, names in by_model.items():
+        run.outbox.put(entries.evaluation(run, model, [run.dag.nodes[n] for n in names]))
+
+
+def execute(dag: Dag, store: Store, console: Console, uri: str) -> Run:
+    """Run the flow from outside Prefect; the run, with its outcomes and failures.
+
+    MLflow is told by a thread beside the flow and gets ten more seconds at the end.
+    """
+    from karma.record import Sender
+
+    sweep()
+    run = Run(dag, store, console)
+    sender = Sender(store, uri, console.say)
+    sender.start()
+    try:
+        with tags(_mark(os.getpid())):
+            pipeline(run, dag.recipe, return_state=True)
+        _close_parent(run)
+    finally:
+        run.close()
+    sender.finish(10.0)
+    return run
+
+
+def _close_parent(run: Run) -> None:
+    """End the parent run in MLflow, with the report and the drawn lineage."""
+    status = "FAILED" if run.failures else "FINISHED"
+    holes = "\n".join(f"- {name}: {error}" for name, error in run.failures.items())
+    note = f"Failed:\n{holes}" if holes else "All instances are up to date."
+    page = run.store.root / "pages" / f"{run.id}-lineage.html"
+    drawn = lineage.page(plan(run.dag.recipe, run.dag.settings, run.store))
+    write_atomically(page, drawn.encode())
+    files = [page]
+    if "report" in run.outcomes:
+        folder = run.store.path(run.outcomes["report"].digest)
+        files += [folder / "report.html", folder / "report.json"]
+    run.outbox.put(entries.end(run, status, note, [str(path) for path in files]))
+
+
+def _mark(pid: int) -> str:
+    return f"pid {pid} on {socket.gethostname()}"
+
+
+def sweep() -> None:
+    """Mark runs whose process is gone as crashed; Prefect would show them as running for ever."""
+    with get_client(sync_client=True) as client:
+        running = FlowRunFilter(state={"type": {"any_": [StateType.RUNNING]}})
+        for found in client.read_flow_runs(flow_run_filter=running):
+            mark = next((tag for tag in found.tags if tag.startswith("pid ")), "")
+            pid, _, host = mark.removeprefix("pid ").partition(" on ")
+            if host == socket.gethostname() and not Path(f"/proc/{pid}").exists():
+                crashed = Crashed(message="its process died")
+                client.set_flow_run_state(found.id, crashed, force=True)

@@ -1,0 +1,138 @@
+"""A dump file as a stream of decompressed blocks: zstd, bzip2, gzip, xz or plain.
+
+The format is told by the file's first bytes. A frame that ends early or is damaged is an error: the
+libraries themselves read a truncated zstd frame as a clean end, so ``eof`` is checked here.
+"""
+
+import bz2
+import lzma
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, Protocol
+
+import zstandard
+
+from karma.errors import InputError
+
+# Small pieces bound what one call can decompress to.
+PIECE = 1 << 16
+PLAIN_PIECE = 1 << 20
+# Pushshift's frames ask for a window of 2 GiB.
+ZSTD_WINDOW = 1 << 31
+AGAIN = "Download the file again and compare its checksum with the publisher's."
+
+_ZSTD = zstandard.ZstdDecompressor(max_window_size=ZSTD_WINDOW)
+
+
+class Decoder(Protocol):
+    """What the decompressors of zstd, bzip2, gzip and xz have in common: they decode one frame."""
+
+    @property
+    def eof(self) -> bool:
+        """Whether the frame has ended."""
+
+    @property
+    def unused_data(self) -> bytes:
+        """What came after the frame's end."""
+
+    def decompress(self, data: bytes, /) -> bytes:
+        """The next decompressed bytes."""
+
+
+@dataclass(frozen=True)
+class Codec:
+    """A compressed format: how its frames begin, and how one is decoded."""
+
+    name: str
+    suffix: str
+    magics: tuple[bytes, ...]
+    start: Callable[[], Decoder]
+    padded: bool
+    """Whether zero bytes may stand between frames and after the last."""
+
+
+def _skippable(low: int) -> bytes:
+    return bytes([low, 0x2A, 0x4D, 0x18])
+
+
+CODECS = (
+    Codec(
+        "zstd",
+        ".zst",
+        (b"\x28\xb5\x2f\xfd", *(_skippable(low) for low in range(0x50, 0x60))),
+        lambda: _ZSTD.decompressobj(),
+        False,
+    ),
+    Codec("bzip2", ".bz2", (b"BZh",), bz2.BZ2Decompressor, False),
+    Codec("gzip", ".gz", (b"\x1f\x8b",), lambda: zlib.decompressobj(31), True),
+    Codec("xz", ".xz", (b"\xfd7zXZ\x00",), lzma.LZMADecompressor, True),
+)
+DAMAGE = (zstandard.ZstdError, zlib.error, lzma.LZMAError, OSError, EOFError)
+
+
+def codec(path: Path) -> Codec | None:
+    """The format that ``path`` begins like; None for a plain file.
+
+    Raises InputError if the file is missing, unreadable, empty, or named like a compressed format
+    that it is not.
+    """
+    try:
+        with path.open("rb") as file:
+            head = file.read(8)
+    except FileNotFoundError:
+        raise InputError(str(path), "there is no such file", "Correct its path.") from None
+    except OSError as error:
+        reason = f"it cannot be read ({error.strerror})"
+        raise InputError(str(path), reason, "Give a file that you may read.") from None
+    if not head:
+        raise InputError(str(path), "the file is empty", AGAIN)
+    for one in CODECS:
+        if head.startswith(one.magics):
+            return one
+        if path.suffix == one.suffix:
+            raise InputError(str(path), f"it does not begin like {one.name} data", AGAIN)
+    return None
+
+
+def blocks(path: Path) -> Iterator[tuple[int, bytes]]:
+    """Pairs of (bytes of the file read so far, the next decompressed block).
+
+    Raises InputError as ``codec`` does, and where a frame is damaged or ends early, with the
+    position in the file.
+    """
+    kind = codec(path)
+    with path.open("rb") as file:
+        if kind is None:
+            while data := file.read(PLAIN_PIECE):
+                yield file.tell(), data
+        else:
+            yield from _frames(path, file, kind)
+
+
+def _frames(path: Path, file: BinaryIO, kind: Codec) -> Iterator[tuple[int, bytes]]:
+    """Decode frame after frame; there may be any number of them in one file."""
+    decoder: Decoder | None = None
+    while data := file.read(PIECE):
+        while data:
+            if decoder is None:
+                data = data.lstrip(b"\0") if kind.padded else data
+                if not data:
+                    break
+                decoder = kind.start()
+            at = file.tell() - len(data)
+            try:
+                block = decoder.decompress(data)
+            except DAMAGE as error:
+                size = path.stat().st_size
+                reason = f"damaged {kind.name} data at or after byte {at} of {size} ({error})"
+                raise InputError(str(path), reason, AGAIN) from None
+            data = b""
+            if decoder.eof:
+                data, decoder = decoder.unused_data, None
+            if block:
+                yield file.tell() - len(data), block
+    if decoder is not None:
+        reason = f"the {kind.name} data end in the middle of a frame, at byte {file.tell()}"
+        raise InputError(str(path), f"{reason}: the file is cut short", AGAIN)

@@ -1,0 +1,102 @@
+"""Lines that cannot be used: found one by one, masked, and kept with their place and reason."""
+
+import json
+from pathlib import Path
+from types import TracebackType
+from typing import NamedTuple
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from karma.dumps.lines import HEAD, LONGEST
+from karma.dumps.privacy import masked_head
+
+REMOVED = "removed"
+TOO_LONG = "line too long"
+NOT_STRICT = "not strict JSON"
+_SCHEMA = pa.schema(
+    [
+        ("file", pa.string()),
+        ("line", pa.int64()),
+        ("offset", pa.int64()),
+        ("reason", pa.string()),
+        ("head", pa.string()),
+    ]
+)
+_ROW_GROUP = 2048
+
+
+class Reject(NamedTuple):
+    """A line that cannot be used: its number, its first byte's offset, why, how it begins."""
+
+    line: int
+    offset: int
+    reason: str
+    head: bytes
+
+
+def reason_against(line: bytes) -> str | None:
+    """Why ``line`` is no JSON object, in one of a few fixed words; None if it is one."""
+    if len(line) > LONGEST:
+        return TOO_LONG
+    if b"\0" in line:
+        return "NUL byte"
+    try:
+        text = line.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return "not UTF-8"
+    try:
+        # Numbers stay text: Python refuses to convert very long ones.
+        document = json.loads(text, parse_int=str, parse_float=str)
+    except (ValueError, RecursionError):
+        return "not JSON"
+    return None if isinstance(document, dict) else "not an object"
+
+
+class Quarantine:
+    """Writes ``rejects.parquet`` with a flat memory, and counts the reasons.
+
+    Lines must come in order; the bytes written depend on them alone.
+    """
+
+    def __init__(self, path: Path, file: str, removed: frozenset[str]) -> None:
+        """``file`` is the dump's name as it is kept; ``removed`` the removed authors' names."""
+        self.reasons: dict[str, int] = {}
+        self._file = file
+        self._removed = removed
+        self._waiting: list[dict[str, str | int]] = []
+        self._writer = pq.ParquetWriter(path, _SCHEMA, compression="zstd", compression_level=1)
+
+    def add(self, reject: Reject) -> None:
+        """Keep one line; of a removed author's line no text."""
+        head = ""
+        if reject.reason != REMOVED:
+            head = masked_head(reject.head[:HEAD], self._removed)
+        self.reasons[reject.reason] = self.reasons.get(reject.reason, 0) + 1
+        self._waiting.append(
+            {
+                "file": self._file,
+                "line": reject.line,
+                "offset": reject.offset,
+                "reason": reject.reason,
+                "head": head,
+            }
+        )
+        if len(self._waiting) == _ROW_GROUP:
+            self._flush()
+
+    def _flush(self) -> None:
+        self._writer.write_table(pa.Table.from_pylist(self._waiting, schema=_SCHEMA))
+        self._waiting = []
+
+    def __enter__(self) -> "Quarantine":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._flush()
+        self._writer.close()

@@ -1,0 +1,32 @@
+"""What can go wrong, in words for the person who reads it.
+
+A ``UserError`` is the user's to mend: it is shown as one message that names the thing, the reason
+and the next step, and ends the command with exit code 2, wherever in the pipeline it was found.
+"""
+
+
+class UserError(Exception):
+    """The user's input is wrong: one message, no traceback, exit code 2."""
+
+    def __init__(self, thing: str, reason: str, next_step: str) -> None:
+        super().__init__(f"{thing}: {reason}. {next_step}")
+
+
+class RecipeError(UserError):
+    """The recipe, or an option that changes it, cannot be used."""
+
+
+class InputError(UserError):
+    """A file that the recipe names is missing, unreadable, or not what it should be."""
+
+
+class WorkspaceError(UserError):
+    """The workspace cannot be read or written."""
+
+
+class CheckError(Exception):
+    """A result contradicts what must hold of it: a check in ``sql/checks``, an account of lines."""
+
+
+class StageError(Exception):
+    """A stage failed; the message is the stage's own last words."""

@@ -1,0 +1,1 @@
+"""The stage ``evals``: one model on one benchmark, item by item."""

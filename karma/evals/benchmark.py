@@ -1,0 +1,141 @@
+"""What a benchmark is: items read from files, rows made of them by asking a model, scores.
+
+A benchmark's module holds one ``BENCHMARK``. ``read`` turns files into items and counts the rows
+that cannot be used; ``evaluate`` asks a model and says what came out, item by item.
+"""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple, TypedDict
+
+import numpy as np
+
+from karma.evals.model import LanguageModel
+from karma.evals.settings import EvalsSettings
+
+
+class Broken(TypedDict):
+    """A row of a benchmark's file that was not used, and why."""
+
+    file: str
+    line: int
+    reason: str
+
+
+@dataclass(frozen=True)
+class Item:
+    """One question, before a template makes it a prompt.
+
+    ``id`` is unique in the benchmark and says where the row stands in its file. ``group`` is what
+    the bootstrap resamples: items of one group come from one source. ``category`` is a part that
+    is reported by itself (a subject, a kind of bias).
+    """
+
+    id: str
+    group: str
+    fields: dict[str, str] = field(default_factory=dict)
+    """What a template may name."""
+    category: str = ""
+    gold: int | None = None
+    """Index of the right choice, if there is one."""
+    choices: tuple[str, ...] = ()
+    """The item's own choices; none if the template has them."""
+    extra: dict[str, Any] = field(default_factory=dict)
+    """What only its own benchmark understands."""
+
+
+class Read(NamedTuple):
+    """What ``read`` found."""
+
+    items: list[Item]
+    broken: list[Broken]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One item's result.
+
+    ``raw``, ``per_token`` and ``per_byte`` are the choices' log-likelihoods in nats: whole, and
+    divided by the choice's tokens and UTF-8 bytes. ``values`` are the item's own metrics.
+    """
+
+    item: Item
+    template: str
+    prompt: str
+    cut: bool
+    """Whether the prompt was too long and lost its beginning."""
+    choices: tuple[str, ...] = ()
+    raw: tuple[float, ...] = ()
+    per_token: tuple[float, ...] = ()
+    per_byte: tuple[float, ...] = ()
+    prediction: int | None = None
+    generations: tuple[str, ...] = ()
+    generation_scores: tuple[dict[str, float], ...] = ()
+    """One dict for each generation."""
+    values: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One model on one benchmark: everything that ``evaluate`` may use."""
+
+    benchmark: str
+    settings: EvalsSettings
+    seed: int
+    model: LanguageModel
+    inputs: dict[str, Path]
+    progress: Callable[[float, float, str], None]
+
+
+class Result(NamedTuple):
+    """What ``evaluate`` found: a row for each item, and the metrics of all of them."""
+
+    rows: list[Row]
+    scores: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """One benchmark."""
+
+    kind: str
+    primary: str
+    """The metric that comparisons use: the mean of ``values[primary]`` over the items."""
+    higher_is_better: bool
+    read: Callable[[Path], Read]
+    evaluate: Callable[[Cell, list[Item]], Result]
+    role: str = "data"
+    """Which of the job's inputs ``read`` is given."""
+    ideal: float | None = None
+    """The best value of the primary metric, where it is neither the highest nor the lowest."""
+
+
+def limit(items: Sequence[Item], most: int | None) -> list[Item]:
+    """At most ``most`` items, the first by the SHA-256 of their ids, in their old order.
+
+    The choice depends on nothing but the ids, so every model is asked the same items.
+    """
+    if most is None or len(items) <= most:
+        return list(items)
+    kept = set(sorted((item.id for item in items), key=stable)[:most])
+    return [item for item in items if item.id in kept]
+
+
+def stable(text: str) -> str:
+    """The SHA-256 of a text in hex: an order and a split that never change."""
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def means(rows: Sequence[Row]) -> dict[str, float]:
+    """The mean over the items of each of their values."""
+    return {name: float(np.mean([row.values[name] for row in rows])) for name in rows[0].values}
+
+
+def by_category(rows: Sequence[Row], name: str) -> dict[str, float]:
+    """The mean of the value ``name`` in each category, as ``name/category``."""
+    found: dict[str, list[float]] = {}
+    for row in rows:
+        found.setdefault(row.item.category, []).append(row.values[name])
+    return {f"{name}/{part}": float(np.mean(found[part])) for part in sorted(found)}

@@ -1,0 +1,1 @@
+"""The benchmarks, one file each; ``karma.evals.catalogue`` lists them."""

@@ -1,0 +1,138 @@
+"""The reply itself: held-out contexts, and what the model answers.
+
+Each reply gets its own reward (the one that the policy was trained on; base and sft have none) and
+the gold reward, which nobody optimised, its length, how much it repeats itself, and how likely the
+base model finds it.
+"""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+
+from karma.errors import CheckError, InputError
+from karma.evals import model, scorer
+from karma.evals.benchmark import Benchmark, Cell, Item, Read, Result, Row, means, stable
+from karma.evals.generate import Prompt, Sampled, generate
+
+SLOT = ("subreddit", "depth", "delay", "hour", "parent_score")
+# Words of an n-gram whose repetition counts within a reply (seq-rep-4, Welleck et al. 2020).
+REPEATED = 4
+
+
+def read(folder: Path) -> Read:
+    """The prompts that are held out; those of one conversation are one group.
+
+    Raises InputError if there are none.
+    """
+    table = pq.read_table(folder / "prompts.parquet")
+    held = [row for row in table.to_pylist() if row["split"] == "test"]
+    if not held:
+        raise InputError(
+            "benchmark replies",
+            "no prompt is held out for it",
+            "Use more dumps or a larger share of test threads.",
+        )
+    items = [
+        Item(
+            row["id"],
+            group=stable(row["turns"][0]["text"])[:16],
+            category=row["subreddit"] or "",
+            extra={"prompt": row["prompt"], "turns": row["turns"], "slot": _slot(row)},
+        )
+        for row in held
+    ]
+    return Read(items, [])
+
+
+def _slot(row: dict[str, Any]) -> dict[str, Any] | None:
+    """The place of the real reply; None where the prompt has none (instruction dialogues)."""
+    slot = {name: row[name] for name in SLOT}
+    return None if all(value is None for value in slot.values()) else slot
+
+
+def evaluate(cell: Cell, items: list[Item]) -> Result:
+    """A reply's values are the means over the generations of its prompt."""
+    prompts = [Prompt(item.id, item.extra["prompt"]) for item in items]
+    sampled = generate(cell.model, prompts, cell.settings, cell.seed, cell.progress)
+    per_reply = _measure(cell, items, sampled)
+    rows = []
+    for item, texts, found in zip(items, sampled, per_reply, strict=True):
+        row = Row(item, template="bare", prompt=item.extra["prompt"], cut=texts.cut)
+        values = {name: float(np.mean([f[name] for f in found])) for name in found[0]}
+        rows.append(
+            replace(row, generations=texts.texts, generation_scores=tuple(found), values=values)
+        )
+    scores = means(rows)
+    # The mean of the logarithms, not of the perplexities, which one odd reply would rule.
+    scores["base_perplexity"] = float(np.exp(scores["base_loss"]))
+    scores |= {f"distinct_{n}": distinct(rows, n) for n in (1, 2)}
+    return Result(rows, scores)
+
+
+def _measure(cell: Cell, items: list[Item], sampled: list[Sampled]) -> list[list[dict[str, float]]]:
+    """The metrics of each generation of each item."""
+    flat = [
+        (item, text, tokens)
+        for item, texts in zip(items, sampled, strict=True)
+        for text, tokens in zip(texts.texts, texts.tokens, strict=True)
+    ]
+    pairs = [(item, text) for item, text, _ in flat]
+    found: dict[str, list[float]] = {
+        "gold": _rewards(cell, "gold", pairs),
+        "length": [float(len(text.split())) for _, text in pairs],
+        "tokens": [float(tokens) for _, _, tokens in flat],
+        "repetition": [repetition(text) for _, text in pairs],
+        "base_loss": _base_loss(cell, pairs),
+    }
+    if "reward" in cell.inputs:
+        found["reward"] = _rewards(cell, "reward", pairs)
+    each = (dict(zip(found, values, strict=True)) for values in zip(*found.values(), strict=True))
+    return [[next(each) for _ in texts.texts] for texts in sampled]
+
+
+def _rewards(cell: Cell, role: str, pairs: list[tuple[Item, str]]) -> list[float]:
+    """The standardised reward of each reply, by the reward model of that role."""
+    # Only this benchmark needs reward models, and they are slow to import.
+    from karma.reward import score
+
+    reward = score.load(cell.inputs[role], cell.model.device.type)
+    values = reward.score(
+        [item.extra["turns"] for item, _ in pairs],
+        [text for _, text in pairs],
+        [item.extra["slot"] for item, _ in pairs],
+    )
+    if not np.isfinite(values).all():
+        raise CheckError(f"the {role} reward of a reply is not a finite number")
+    return [float(value) for value in values]
+
+
+def _base_loss(cell: Cell, pairs: list[tuple[Item, str]]) -> list[float]:
+    """The base model's loss on each reply, in nats a token."""
+    base = model.load(cell.inputs["base"], cell.model.device.type)
+    requests = [scorer.Request(item.extra["prompt"], (" " + text,)) for item, text in pairs]
+    answers = scorer.score(base, requests, cell.settings.batch_tokens, cell.progress)
+    return [-answer.loglikelihoods[0] / answer.tokens[0] for answer in answers]
+
+
+def repetition(text: str) -> float:
+    """The share of a reply's n-grams of words that stood in it before; 0 if it is too short."""
+    grams = ngrams(text, REPEATED)
+    return 1 - len(set(grams)) / len(grams) if grams else 0.0
+
+
+def distinct(rows: list[Row], n: int) -> float:
+    """Different n-grams among all n-grams of words of all replies (Li et al. 2016)."""
+    grams = [gram for row in rows for text in row.generations for gram in ngrams(text, n)]
+    return len(set(grams)) / len(grams) if grams else 0.0
+
+
+def ngrams(text: str, n: int) -> list[tuple[str, ...]]:
+    """The runs of ``n`` words of a text, cut at white space."""
+    words = text.split()
+    return list(zip(*(words[i:] for i in range(n)), strict=False))
+
+
+BENCHMARK = Benchmark("reply", "gold", True, read, evaluate, role="prompts")

@@ -1,0 +1,95 @@
+"""TruthfulQA, multiple choice: mc1 (one right answer) and mc2 (mass on all right ones).
+
+Lin et al. 2022. The two lists of a question overlap, so its answers are scored once. In the file
+the right answer of mc1 always stands first: likelihoods do not see an order, and a tie is lost.
+"""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from karma.errors import InputError
+from karma.evals import choices, files, template
+from karma.evals.benchmark import Benchmark, Broken, Cell, Item, Read, Result, Row, means
+
+FILE = "truthfulqa_mc.json"
+
+
+def read(folder: Path) -> Read:
+    """Items from ``truthfulqa_mc.json``, a list of questions with ``mc1_targets`` and
+    ``mc2_targets`` (answer to 1 or 0); gold is the right answer of mc1."""
+    document = files.document(folder / FILE)
+    if not isinstance(document, list):
+        reason = "it is no list of questions"
+        raise InputError(f"benchmark file {folder / FILE}", reason, files.REPLACE)
+    items: list[Item] = []
+    broken: list[Broken] = []
+    for number, question in enumerate(document):
+        reason = _fault(question)
+        if reason:
+            # The file is one list: a question's place in it stands for its line.
+            broken.append(Broken(file=FILE, line=number + 1, reason=reason))
+        else:
+            items.append(_item(number, question))
+    return Read(items, broken)
+
+
+def _fault(question: Any) -> str:
+    if not isinstance(question, dict) or not str(question.get("question", "")).strip():
+        return "no question"
+    for name in ("mc1_targets", "mc2_targets"):
+        targets = question.get(name)
+        if not isinstance(targets, dict):
+            return f"{name} is missing"
+        marks = list(targets.values())
+        if 0 not in marks or 1 not in marks or any(mark not in (0, 1) for mark in marks):
+            return f"{name} does not map answers to both 1 and 0"
+        if not all(answer.strip() for answer in targets):
+            return f"{name} has an empty answer"
+    right = sum(question["mc1_targets"].values())
+    return "" if right == 1 else f"mc1_targets has {right} right answers"
+
+
+def _item(number: int, question: dict[str, Any]) -> Item:
+    mc1, mc2 = question["mc1_targets"], question["mc2_targets"]
+    answers = tuple(dict.fromkeys([*mc1, *mc2]))
+    return Item(
+        str(number),
+        group=str(number),
+        fields={"question": question["question"].strip()},
+        gold=answers.index(next(answer for answer, right in mc1.items() if right)),
+        choices=answers,
+        extra={
+            "mc1": [answers.index(answer) for answer in mc1],
+            "mc2": [answers.index(answer) for answer in mc2],
+            "right": [bool(right) for right in mc2.values()],
+        },
+    )
+
+
+def evaluate(cell: Cell, items: list[Item]) -> Result:
+    """mc1 by each rule, and mc2, the share of the answers' probability on right ones."""
+    rows = choices.ask(cell, items, template.load(cell.benchmark))
+    rows = [replace(row, prediction=_mc1(row, row.raw), values=_values(row)) for row in rows]
+    return Result(rows, means(rows))
+
+
+def _mc1(row: Row, values: tuple[float, ...]) -> int:
+    listed: list[int] = row.item.extra["mc1"]
+    return listed[choices.best([values[i] for i in listed])]
+
+
+def _values(row: Row) -> dict[str, float]:
+    raw = np.array(row.raw)[row.item.extra["mc2"]]
+    mass = np.exp(raw - raw.max())
+    return {
+        "mc1": float(_mc1(row, row.raw) == row.item.gold),
+        "mc1_token": float(_mc1(row, row.per_token) == row.item.gold),
+        "mc1_byte": float(_mc1(row, row.per_byte) == row.item.gold),
+        "mc2": float(mass[row.item.extra["right"]].sum() / mass.sum()),
+    }
+
+
+BENCHMARK = Benchmark("factuality", "mc1", True, read, evaluate)

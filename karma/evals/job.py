@@ -1,0 +1,137 @@
+"""The job of ``evals``: one model is asked one benchmark, and every item's result is kept.
+
+The benchmark's module comes by name, and the table of benchmarks is not read here: a new benchmark
+changes nothing that this job depends on.
+"""
+
+import importlib
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from karma.errors import CheckError, InputError
+from karma.evals import files, model
+from karma.evals.benchmark import Benchmark, Cell, Result, Row, limit, stable
+from karma.evals.settings import EvalsSettings
+from karma.jobs import Job, write_json
+
+SCHEMA = pa.schema(
+    [
+        ("id", pa.string()),
+        ("group", pa.string()),
+        ("category", pa.string()),
+        ("template", pa.string()),
+        ("prompt_hash", pa.string()),
+        ("prompt", pa.string()),
+        ("cut", pa.bool_()),
+        ("choices", pa.list_(pa.string())),
+        ("loglikelihoods", pa.list_(pa.float64())),
+        ("loglikelihoods_per_token", pa.list_(pa.float64())),
+        ("loglikelihoods_per_byte", pa.list_(pa.float64())),
+        ("prediction", pa.int32()),
+        ("gold", pa.int32()),
+        ("correct", pa.bool_()),
+        ("generations", pa.list_(pa.string())),
+        ("value", pa.float64()),
+    ]
+)
+ROW_GROUP = 10_000
+
+
+def run(job: Job) -> None:
+    """Ask the model, write ``items.parquet``, ``scores.json``, ``broken.json``, ``metrics.json``.
+
+    Raises InputError if the benchmark's files cannot be used.
+    """
+    name = job.config["benchmark"]
+    settings = EvalsSettings.model_validate(job.config["evals"])
+    benchmark: Benchmark = importlib.import_module(job.config["module"]).BENCHMARK
+    found = benchmark.read(job.inputs[benchmark.role])
+    if not found.items:
+        reason = f"none of its {len(found.broken)} rows can be used"
+        raise InputError(f"benchmark {name}", reason, files.REPLACE)
+    items = limit(found.items, settings.items)
+    print(f"{name}: {len(items)} of {len(found.items)} items, {len(found.broken)} broken rows")
+    cell = Cell(
+        benchmark=name,
+        settings=settings,
+        seed=job.config["seed"],
+        model=model.load(job.inputs["model"], job.compute),
+        inputs=job.inputs,
+        progress=job.progress,
+    )
+    result = benchmark.evaluate(cell, items)
+    check(benchmark, result)
+    pq.write_table(
+        table(result.rows, benchmark.primary),
+        job.out / "items.parquet",
+        compression="zstd",
+        compression_level=1,
+        row_group_size=ROW_GROUP,
+    )
+    cut = sum(row.cut for row in result.rows)
+    document = {
+        "benchmark": name,
+        "kind": benchmark.kind,
+        "items": len(result.rows),
+        "available": len(found.items),
+        "broken": len(found.broken),
+        "cut": cut,
+        "primary": benchmark.primary,
+        "higher_is_better": benchmark.higher_is_better,
+        "ideal": benchmark.ideal,
+        "scores": result.scores,
+    }
+    write_json(job.out / "scores.json", document)
+    write_json(job.out / "broken.json", found.broken)
+    counts = {"items": len(items), "broken": len(found.broken)}
+    write_json(job.out / "metrics.json", {**result.scores, **counts})
+    print(f"{name}: {benchmark.primary} {result.scores[benchmark.primary]:.4f}, {cut} prompts cut")
+
+
+def check(benchmark: Benchmark, result: Result) -> None:
+    """Every score is a finite number, and the primary one is the mean of its items."""
+    for metric, value in result.scores.items():
+        if not np.isfinite(value):
+            raise CheckError(f"the score {metric} is {value}")
+    mean = np.mean([row.values[benchmark.primary] for row in result.rows])
+    if abs(mean - result.scores[benchmark.primary]) > 1e-9:
+        raise CheckError(f"{benchmark.primary} is not the mean of its items")
+
+
+def table(rows: list[Row], primary: str) -> pa.Table:
+    """One row an item: the columns of ``SCHEMA``, the item's metrics (``values``), and each
+    generation's (``generation_scores``)."""
+    records = [
+        {
+            "id": row.item.id,
+            "group": row.item.group,
+            "category": row.item.category,
+            "template": row.template,
+            "prompt_hash": stable(row.prompt)[:16],
+            "prompt": row.prompt,
+            "cut": row.cut,
+            "choices": row.choices,
+            "loglikelihoods": row.raw,
+            "loglikelihoods_per_token": row.per_token,
+            "loglikelihoods_per_byte": row.per_byte,
+            "prediction": row.prediction,
+            "gold": row.item.gold,
+            "correct": None if row.item.gold is None else row.prediction == row.item.gold,
+            "generations": row.generations,
+            "value": row.values[primary],
+            "values": row.values,
+            "generation_scores": row.generation_scores,
+        }
+        for row in rows
+    ]
+    schema = SCHEMA.append(pa.field("values", _numbers(list(rows[0].values))))
+    if rows[0].generation_scores:
+        names = list(rows[0].generation_scores[0])
+        schema = schema.append(pa.field("generation_scores", pa.list_(_numbers(names))))
+    return pa.Table.from_pylist(records, schema=schema)
+
+
+def _numbers(names: list[str]) -> pa.StructType:
+    return pa.struct([(name, pa.float64()) for name in names])

@@ -1,0 +1,160 @@
+"""Log-likelihoods of continuations given a prefix, the prefix read once for all of its own.
+
+Tokens are cut as lm-evaluation-harness cuts them (``HFLM``), so that numbers agree: the prefix is
+encoded, prefix and continuation are encoded together, and what exceeds the prefix's tokens is the
+continuation. Spaces that end a prefix move to the continuation. An empty prefix is the begin token.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+
+from karma.errors import CheckError
+from karma.evals import prefix
+from karma.evals.model import LanguageModel
+
+
+class Request(NamedTuple):
+    """What is asked: how likely is each continuation after the prefix?"""
+
+    prefix: str
+    continuations: tuple[str, ...]
+
+
+class Answer(NamedTuple):
+    """The continuations' log-likelihoods (nats, the whole sum) and lengths in tokens."""
+
+    loglikelihoods: tuple[float, ...]
+    tokens: tuple[int, ...]
+    cut: bool
+    """Whether the prefix was too long and lost its beginning."""
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """A request in tokens."""
+
+    prefix: list[int]
+    continuations: list[list[int]]
+    cut: bool
+
+
+def score(
+    model: LanguageModel,
+    requests: Sequence[Request],
+    batch_tokens: int,
+    progress: Callable[[float, float, str], None],
+) -> list[Answer]:
+    """The answer to each request; which requests share a batch changes nothing but rounding.
+
+    ``batch_tokens`` bounds what goes through the model at once, padding included (a single row may
+    exceed it). Raises CheckError if a log-likelihood is not finite.
+    """
+    encoded = encode(model, requests)
+    answers: list[Answer | None] = [None] * len(encoded)
+    done = 0
+    for batch in _batches([len(e.prefix) for e in encoded], batch_tokens):
+        found = _score_batch(model, [encoded[i] for i in batch], batch_tokens)
+        for i, values in zip(batch, found, strict=True):
+            lengths = tuple(len(ids) for ids in encoded[i].continuations)
+            answers[i] = Answer(tuple(values), lengths, encoded[i].cut)
+        done += len(batch)
+        progress(done, len(encoded), "items")
+    return [answer for answer in answers if answer is not None]
+
+
+def encode(model: LanguageModel, requests: Sequence[Request]) -> list[Encoded]:
+    """The requests in tokens, prefixes cut from the left where the model has too few positions."""
+    split = [_move_spaces(request) for request in requests]
+    heads = model.encode([head for head, _ in split])
+    wholes = iter(model.encode([head + tail for head, tails in split if head for tail in tails]))
+    alone = iter(model.encode([t for head, tails in split if not head for t in tails], False))
+    encoded = []
+    for (head, tails), head_ids in zip(split, heads, strict=True):
+        if head:
+            ids = head_ids
+            rest = [next(wholes)[len(head_ids) :] for _ in tails]
+        else:
+            ids = [_begin(model)]
+            rest = [next(alone) for _ in tails]
+        encoded.append(_fit(model, ids, rest))
+    return encoded
+
+
+def _move_spaces(request: Request) -> tuple[str, list[str]]:
+    head = request.prefix.rstrip()
+    spaces = request.prefix[len(head) :]
+    return head, [spaces + tail for tail in request.continuations]
+
+
+def _begin(model: LanguageModel) -> int:
+    """The token that stands for "nothing came before"."""
+    begin = model.tokenizer.bos_token_id
+    token: int = model.tokenizer.eos_token_id if begin is None else begin
+    return token
+
+
+def _fit(model: LanguageModel, head: list[int], tails: list[list[int]]) -> Encoded:
+    """Cut the prefix so that the longest continuation fits too; its last token is never read."""
+    longest = max(len(tail) for tail in tails)
+    if min(len(tail) for tail in tails) == 0:
+        raise CheckError("a choice has no tokens of its own after its prompt")
+    room = model.max_length - (longest - 1)
+    if room < 1:
+        raise CheckError(
+            f"a choice of {longest} tokens is longer than the model's {model.max_length} positions"
+        )
+    return Encoded(head[-room:], tails, cut=len(head) > room)
+
+
+def _batches(lengths: Sequence[int], batch_tokens: int) -> Iterator[list[int]]:
+    """Indices of rows of like length, rows × longest at most ``batch_tokens``, longest first.
+
+    The longest come first so that what does not fit in memory fails at once.
+    """
+    batch: list[int] = []
+    for i in sorted(range(len(lengths)), key=lambda i: (-lengths[i], i)):
+        if batch and (len(batch) + 1) * lengths[batch[0]] > batch_tokens:
+            yield batch
+            batch = []
+        batch.append(i)
+    if batch:
+        yield batch
+
+
+@torch.inference_mode()
+def _score_batch(
+    model: LanguageModel, batch: Sequence[Encoded], batch_tokens: int
+) -> list[list[float]]:
+    """The log-likelihoods of each request's continuations."""
+    state = prefix.read(model.model, [e.prefix for e in batch])
+    tails = [(row, ids) for row, e in enumerate(batch) for ids in e.continuations]
+    owner = torch.tensor([row for row, _ in tails], device=model.device)
+    first = torch.tensor([ids[0] for _, ids in tails], device=model.device)
+    total = state.logits.log_softmax(-1)[owner, first].double()
+    # A continuation of one token is answered by the prefix's own logits.
+    longer = [i for i, (_, ids) in enumerate(tails) if len(ids) > 1]
+    width = state.mask.shape[1]
+    for chunk in _batches([width + len(tails[i][1]) for i in longer], batch_tokens):
+        rows = torch.tensor([longer[i] for i in chunk], device=model.device)
+        shared = prefix.select(state, owner[rows])
+        total[rows] += _rest(model, shared, [tails[longer[i]][1] for i in chunk])
+    values = total.tolist()
+    if not torch.isfinite(total).all():
+        raise CheckError("the model gave a log-likelihood that is not a finite number")
+    found: list[list[float]] = [[] for _ in batch]
+    for (row, _), value in zip(tails, values, strict=True):
+        found[row].append(value)
+    return found
+
+
+def _rest(model: LanguageModel, state: prefix.State, tails: list[list[int]]) -> torch.Tensor:
+    """The log-likelihood [rows] of each continuation's tokens after its first."""
+    ids, mask = prefix.pad([tail[:-1] for tail in tails], model.device)
+    targets, _ = prefix.pad([tail[1:] for tail in tails], model.device)
+    logits, _ = prefix.extend(model.model, state, ids, mask)
+    logits = logits.float()
+    chosen = logits.gather(-1, targets[..., None])[..., 0] - logits.logsumexp(-1)
+    return (chosen * mask).double().sum(-1)

@@ -1,0 +1,155 @@
+"""Comparing two models on the same items, and conditions over seeds.
+
+Only numpy and scipy. Every function that draws random numbers takes a seed and gives the same
+result for it. ``first`` and ``second`` are two models' values on the same items, in one order;
+``groups`` names each item's source, and items of one source stay together.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from scipy.stats import binom, t
+
+Floats = npt.NDArray[np.float64]
+
+# Random numbers held at once, in a resampling: bounds memory, changes no result.
+_BLOCK = 4_000_000
+
+
+class Interval(NamedTuple):
+    """A 95 % interval."""
+
+    low: float
+    high: float
+
+
+class TInterval(NamedTuple):
+    """A mean over seeds, its 95 % interval, and the p-value of "the mean is zero"."""
+
+    mean: float
+    low: float
+    high: float
+    p: float
+
+
+def bootstrap(
+    first: Floats,
+    second: Floats,
+    groups: Sequence[str],
+    *,
+    resamples: int,
+    seed: int,
+    level: float = 0.95,
+) -> Interval:
+    """Percentile interval of ``mean(first) − mean(second)``, groups resampled with replacement.
+
+    Paired: both models' values of an item are drawn together. A group brings all of its items, so
+    a resample's mean is a ratio of two sums. Efron and Tibshirani 1993, chapter 13; for groups
+    Davison and Hinkley 1997, section 3.8. Raises ValueError with fewer than two groups.
+    """
+    sums, sizes = _by_group(first, second, groups)
+    if len(sums) < 2:
+        raise ValueError("an interval needs items from at least two groups")
+    rng = np.random.default_rng(seed)
+    found = []
+    for count in _blocks(resamples, len(sums)):
+        drawn = rng.integers(len(sums), size=(count, len(sums)))
+        found.append(sums[drawn].sum(1) / sizes[drawn].sum(1))
+    tail = (1 - level) / 2
+    low, high = np.quantile(np.concatenate(found), [tail, 1 - tail])
+    return Interval(float(low), float(high))
+
+
+def permutation(
+    first: Floats, second: Floats, groups: Sequence[str], *, resamples: int, seed: int
+) -> float:
+    """Two-sided p-value of "the two models are exchangeable": each group's sign is flipped at
+    random.
+
+    Exact, over all flips, where there are no more of them than ``resamples``; otherwise the
+    observed one counts among the drawn ones, so that p is never zero (Phipson and Smyth 2010).
+    """
+    sums, _ = _by_group(first, second, groups)
+    sums = sums[sums != 0]  # a group without a difference has no sign
+    observed = abs(sums.sum())
+    # Equal sums of different order differ by rounding, and must count as equal.
+    least = observed - 1e-9 * max(1.0, float(np.abs(sums).sum()))
+    exact = len(sums) < 63 and 2 ** len(sums) <= resamples
+    total = 2 ** len(sums) if exact else resamples
+    rng = np.random.default_rng(seed)
+    extreme, start = 0, 0
+    for count in _blocks(total, max(1, len(sums))):
+        if exact:
+            bits = np.arange(start, start + count)[:, None] >> np.arange(len(sums))[None, :]
+            positive = (bits & 1).astype(bool)
+        else:
+            positive = rng.random((count, len(sums))) < 0.5
+        extreme += int(np.sum(np.abs(np.where(positive, sums, -sums).sum(1)) >= least))
+        start += count
+    return extreme / total if exact else (extreme + 1) / (total + 1)
+
+
+def mcnemar_midp(first: Floats, second: Floats) -> float:
+    """McNemar's test of two models' right (1) and wrong (0) answers, mid-p.
+
+    The exact two-sided binomial p-value of the discordant items less half the probability of what
+    was observed: keeps the size of the exact test in practice and loses less power. Fagerland,
+    Lydersen and Laake 2013. Raises ValueError for values other than 0 and 1.
+    """
+    if not np.isin(np.concatenate([first, second]), (0.0, 1.0)).all():
+        raise ValueError("McNemar's test needs answers that are right (1) or wrong (0)")
+    wins, losses = int(np.sum(first > second)), int(np.sum(first < second))
+    fewer, discordant = min(wins, losses), wins + losses
+    if discordant == 0:
+        return 1.0
+    point = float(binom.pmf(fewer, discordant, 0.5))
+    if wins == losses:
+        return 1.0 - point / 2
+    return float(2 * binom.cdf(fewer, discordant, 0.5)) - point
+
+
+def t_interval(values: Floats, level: float = 0.95) -> TInterval:
+    """Student's interval of a mean over seeds, and the two-sided p-value of "it is zero".
+
+    Assumes the seeds' values to be independent and about normal; there are too few of them for
+    anything weaker. Raises ValueError with fewer than two.
+    """
+    if len(values) < 2:
+        raise ValueError("an interval over seeds needs at least two seeds")
+    mean = float(np.mean(values))
+    error = float(np.std(values, ddof=1)) / np.sqrt(len(values))
+    if error == 0:
+        return TInterval(mean, mean, mean, 1.0 if mean == 0 else 0.0)
+    half = float(t.ppf((1 + level) / 2, len(values) - 1)) * error
+    p = 2 * float(t.sf(abs(mean) / error, len(values) - 1))
+    return TInterval(mean, float(mean - half), float(mean + half), p)
+
+
+def holm(pvalues: Sequence[float]) -> list[float]:
+    """Holm's step-down p-values for a family of tests, in the order given (Holm 1979)."""
+    corrected = [0.0] * len(pvalues)
+    largest = 0.0
+    for rank, place in enumerate(np.argsort(pvalues, kind="stable").tolist()):
+        largest = max(largest, (len(pvalues) - rank) * float(pvalues[place]))
+        corrected[place] = min(1.0, largest)
+    return corrected
+
+
+def _by_group(
+    first: Floats, second: Floats, groups: Sequence[str]
+) -> tuple[Floats, npt.NDArray[np.int64]]:
+    """Each group's sum of differences and number of items."""
+    if not len(first) == len(second) == len(groups):
+        raise ValueError("both models and the groups need one value for each item")
+    difference = np.asarray(first, dtype=np.float64) - np.asarray(second, dtype=np.float64)
+    _, place = np.unique(np.asarray(groups), return_inverse=True)
+    return np.bincount(place, weights=difference).astype(np.float64), np.bincount(place)
+
+
+def _blocks(total: int, width: int) -> Iterator[int]:
+    """Row counts that add up to ``total``, each block of ``width`` columns bounded in memory."""
+    rows = max(1, _BLOCK // width)
+    for start in range(0, total, rows):
+        yield min(rows, total - start)

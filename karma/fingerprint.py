@@ -1,0 +1,132 @@
+"""What an artefact depends on, as a dict that can be compared, and its key.
+
+A fingerprint holds everything that can change a stage's bytes, by kind:
+
+    config    its own slice of the recipe
+    code      each module of this project that its job imports, transitively
+    sql       each of its SQL files
+    file      each other file that it opens and that is no input
+    input     the digest of each input, by role
+    version   the libraries that can change its result, to the minor level
+    compute   cpu or cuda
+
+Two dicts differ in exactly the causes that make a stage stale. Comments, docstrings and formatting
+do not count as code.
+"""
+
+import ast
+import hashlib
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, TypedDict
+
+from karma.store import canonical
+
+PROJECT = Path(__file__).parents[1]
+
+
+class Cause(TypedDict):
+    """One reason why a stage has to run: what changed, from what, to what."""
+
+    kind: str
+    what: str
+    old: Any
+    new: Any
+
+
+def key_of(fingerprint: dict[str, Any]) -> str:
+    """The key of a fingerprint: the SHA-256 of its canonical JSON."""
+    return hashlib.sha256(canonical(fingerprint)).hexdigest()
+
+
+def differences(old: dict[str, Any], new: dict[str, Any]) -> list[Cause]:
+    """All causes that tell two fingerprints apart, the user's own changes first."""
+    causes: list[Cause] = []
+    for kind in ("config", "compute", "file", "sql", "code", "version", "input"):
+        before, after = _leaves(old.get(kind, {}), kind), _leaves(new.get(kind, {}), kind)
+        causes += [
+            Cause(kind=kind, what=what, old=before.get(what), new=after.get(what))
+            for what in sorted(before.keys() | after.keys())
+            if before.get(what) != after.get(what)
+        ]
+    return causes
+
+
+def _leaves(value: Any, path: str, top: bool = True) -> dict[str, Any]:
+    """The leaves of nested dicts by their dotted path; the kind itself is not part of the path."""
+    if not isinstance(value, dict):
+        return {path: value}
+    leaves: dict[str, Any] = {}
+    for name, below in value.items():
+        leaves |= _leaves(below, name if top else f"{path}.{name}", top=False)
+    return leaves
+
+
+@cache
+def minor(library: str) -> str:
+    """A library's version to the minor level: ``2.13`` of ``2.13.0``."""
+    return ".".join(version(library).split(".")[:2])
+
+
+@cache
+def text_digest(path: Path) -> str:
+    """The SHA-256 of a file of the project."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def code(module: str) -> dict[str, str]:
+    """Each module of ``karma`` that ``module`` imports, transitively, with its own digest."""
+    found: dict[str, str] = {}
+    waiting = [module]
+    while waiting:
+        name = waiting.pop()
+        if name in found:
+            continue
+        digest, imports = _module(name)
+        found[name] = digest
+        waiting.extend(imports)
+    return dict(sorted(found.items()))
+
+
+def _file(module: str) -> Path | None:
+    base = PROJECT.joinpath(*module.split("."))
+    for path in (base.with_suffix(".py"), base / "__init__.py"):
+        if path.exists():
+            return path
+    return None
+
+
+@cache
+def _module(name: str) -> tuple[str, tuple[str, ...]]:
+    """The digest of a module without comments and docstrings, and the modules that it imports."""
+    path = _file(name)
+    if path is None:
+        raise ModuleNotFoundError(f"no module {name} in {PROJECT}")
+    tree = ast.parse(path.read_bytes())
+    imports = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            imports |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            imports.add(node.module)
+            imports |= {f"{node.module}.{alias.name}" for alias in node.names}
+        _drop_docstring(node)
+    # Importing karma.policy.ppo runs karma/__init__.py and karma/policy/__init__.py too.
+    imports |= {name.rsplit(".", n)[0] for n in range(1, name.count(".") + 1)}
+    ours = tuple(i for i in sorted(imports) if i.split(".")[0] == "karma" and _file(i))
+    return hashlib.sha256(ast.dump(tree).encode()).hexdigest(), ours
+
+
+def _drop_docstring(node: ast.AST) -> None:
+    """Remove the strings that stand alone: docstrings, and the help texts under fields."""
+    if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+        node.body = [s for s in node.body if not _is_text(s)]
+
+
+def _is_text(statement: ast.stmt) -> bool:
+    return (
+        isinstance(statement, ast.Expr)
+        and isinstance(statement.value, ast.Constant)
+        and isinstance(statement.value.value, str)
+    )

@@ -1,0 +1,1 @@
+"""How each reply was valued, and which of two siblings was preferred."""

@@ -1,0 +1,1 @@
+"""Stage ``policy``: PPO on a reward model, from one starting policy."""

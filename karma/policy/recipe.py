@@ -1,0 +1,107 @@
+"""The recipe's section ``policy``."""
+
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from karma.section import Section
+
+
+class PolicyRecipe(Section):
+    """How policies are tuned by PPO on a reward model."""
+
+    exposures: Literal["all"] | tuple[str, ...] = "all"
+    """The exposures whose starting policies are tuned (``reddit``, ``unexposed``), or ``all``."""
+
+    variants: Literal["all"] | tuple[str, ...] = "all"
+    """The reward variants that policies are tuned on, or ``all`` that ``reward`` declares."""
+
+    episodes: int = Field(default=20_000, ge=1)
+    """How many replies are sampled in all; prompts repeat in a new order when they run out."""
+
+    batch: int = Field(default=64, ge=1)
+    """Prompts a step: one reply to each is sampled, scored and learned from."""
+
+    epochs: int = Field(default=1, ge=1)
+    """How often a step's replies are learned from."""
+
+    minibatches: int = Field(default=2, ge=1)
+    """Updates an epoch; a step makes ``epochs`` × ``minibatches`` of them."""
+
+    lr: float = Field(default=3e-6, gt=0)
+    """The learning rate of the first step; it falls linearly to zero over all steps."""
+
+    max_grad_norm: float = Field(default=1.0, gt=0)
+    """Gradients of a larger norm are scaled down to it."""
+
+    kl_coef: float = Field(default=0.05, ge=0)
+    """The reward lost for a nat of KL from the starting policy: fixed, or where steering begins."""
+
+    kl_target: float | None = Field(default=6.0, gt=0)
+    """The KL in nats a reply that ``kl_coef`` is steered to; null leaves ``kl_coef`` fixed."""
+
+    kl_horizon: int = Field(default=1000, ge=1)
+    """Episodes over which steering moves ``kl_coef`` by at most a fifth, more or less."""
+
+    gamma: float = Field(default=1.0, gt=0, le=1)
+    """What a reward one token later is worth."""
+
+    lam: float = Field(default=0.95, ge=0, le=1)
+    """The λ of generalised advantage estimation: 0 trusts the critic, 1 the sampled rewards."""
+
+    clip: float = Field(default=0.2, gt=0)
+    """How far a token's probability ratio may move from 1 and still be pushed."""
+
+    value_clip: float = Field(default=0.2, gt=0)
+    """How far a value may move from the one at sampling and still be pushed."""
+
+    vf_coef: float = Field(default=0.1, ge=0)
+    """The weight of the value loss."""
+
+    entropy_coef: float = Field(default=0.0, ge=0)
+    """The weight of the entropy bonus."""
+
+    critic: Literal["shared", "separate"] = "shared"
+    """``shared``: a value head on the policy's own trunk. ``separate``: a trunk of its own, which
+    starts as the reward model's if that is trained on the same vocabulary, else as the policy's."""
+
+    temperature: float = Field(default=1.0, gt=0)
+    """All logits are divided by it, in sampling and in learning, the reference's too."""
+
+    max_new_tokens: int = Field(default=128, ge=1)
+    """The longest reply in tokens, its end-of-text token included."""
+
+    max_prompt_tokens: int = Field(default=512, ge=1)
+    """The longest prompt in tokens. Of a longer one the oldest turns are left out (a title stays);
+    one that is too long even so is left out and counted."""
+
+    reward_clip: float | None = Field(default=5.0, gt=0)
+    """Rewards are held between minus and plus this; null lets all pass."""
+
+    missing_eos_penalty: float = Field(default=1.0, ge=0)
+    """What a reply loses that did not end by itself."""
+
+    whiten_rewards: bool = False
+    """Whether a step's rewards by token are divided by their standard deviation."""
+
+    micro_tokens: int = Field(default=16_384, ge=1)
+    """Tokens, padding included, in one pass of learning; it sets memory and speed, no result."""
+
+    samples: int = Field(default=8, ge=1)
+    """Prompts whose replies are kept from the start, the middle and the end."""
+
+    checkpoint_every: int = Field(default=50, ge=1)
+    """Steps between checkpoints, from which interrupted work goes on."""
+
+    @model_validator(mode="after")
+    def _sizes_agree(self) -> Self:
+        if self.minibatches > self.batch:
+            raise ValueError(f"minibatches ({self.minibatches}) exceeds batch ({self.batch})")
+        if self.batch > self.episodes:
+            raise ValueError(f"batch ({self.batch}) exceeds episodes ({self.episodes})")
+        return self
+
+    @property
+    def steps(self) -> int:
+        """How many steps the episodes make; what is left over makes none."""
+        return self.episodes // self.batch

@@ -1,0 +1,45 @@
+"""Rewards on text: what a reward model says of replies, and what PPO makes of it.
+
+A reward is any callable of conversations, replies and slots (the metadata of the place where each
+prompt was cut, None where there is none) that returns one number a reply. It keeps its own
+tokenizer and never sees the policy's tokens.
+"""
+
+import math
+from collections.abc import Callable
+
+from karma.errors import StageError
+from karma.policy.faults import NotFiniteError
+from karma.policy.recipe import PolicyRecipe
+from karma.reward.views import Slot
+from karma.text import Turn
+
+Reward = Callable[[list[list[Turn]], list[str], list[Slot | None]], list[float]]
+
+
+def ask(
+    reward: Reward, name: str, turns: list[list[Turn]], replies: list[str], slots: list[Slot | None]
+) -> list[float]:
+    """The reward of each reply.
+
+    Raises StageError for the wrong number of values, NotFiniteError for one that is no number.
+    """
+    scores = reward(turns, replies, slots)
+    if len(scores) != len(replies):
+        raise StageError(
+            f"{name} returned {len(scores)} values for {len(replies)} replies; it must return "
+            "one a reply, in their order"
+        )
+    odd = [score for score in scores if not math.isfinite(score)]
+    if odd:
+        raise NotFiniteError(f"{name} is {odd[0]} for {len(odd)} of {len(scores)} replies")
+    return scores
+
+
+def shape(scores: list[float], ended: list[bool], recipe: PolicyRecipe) -> list[float]:
+    """Rewards as PPO sees them: held within ±``reward_clip``, less a penalty where no end came."""
+    limit = math.inf if recipe.reward_clip is None else recipe.reward_clip
+    return [
+        min(max(score, -limit), limit) - (0.0 if whole else recipe.missing_eos_penalty)
+        for score, whole in zip(scores, ended, strict=True)
+    ]

@@ -1,0 +1,39 @@
+"""The recipe's section ``prompts``."""
+
+from pydantic import Field
+
+from karma.section import Section
+
+
+class RedditPrompts(Section):
+    """Prompts cut from Reddit threads before a real reply."""
+
+    count: int = Field(default=2000, ge=1)
+    """How many prompts PPO gets, from the threads of the use ``ppo``."""
+
+    test_count: int = Field(default=400, ge=1)
+    """How many prompts are held out to evaluate replies, from the test threads."""
+
+
+class UnexposedPrompts(Section):
+    """Prompts cut from instruction dialogues, which are not Reddit's."""
+
+    instructions: str = "world"
+    """Where the dialogues come from: ``world`` (the simulator's), a file, or a data set of the hub
+    with its full revision, ``name@<40 hex digits>``. One dialogue in ten is held out for tests."""
+
+    count: int = Field(default=2000, ge=1)
+    """How many prompts PPO gets."""
+
+    test_count: int = Field(default=400, ge=1)
+    """How many prompts are held out to evaluate replies."""
+
+
+class PromptsRecipe(Section):
+    """What the policies are asked, one sub-section an exposure."""
+
+    reddit: RedditPrompts = RedditPrompts()
+    """For policies that have read Reddit."""
+
+    unexposed: UnexposedPrompts = UnexposedPrompts()
+    """For policies that have not."""

@@ -1,0 +1,285 @@
+"""Tells MLflow what the outbox holds; the only module that imports mlflow.
+
+One parent run a pipeline run, one child a stage instance that ran (``evals``: one a model),
+with data sets in and out, models in and out, metrics, and a note whose links lead up to the runs
+that made its inputs. No stage waits for the server or fails with it: a thread sends, and what it
+could not send stays in the outbox for the next run. Nothing arrives twice: an entry that was begun
+before is first looked for by its tag.
+"""
+
+import fcntl
+import json
+import logging
+import os
+import threading
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+# One try a call: with MLflow's default of seven each call to a dead server blocks for minutes.
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+os.environ.setdefault("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "false")
+
+import mlflow
+from mlflow.entities import (
+    Dataset,
+    DatasetInput,
+    InputTag,
+    LoggedModelInput,
+    LoggedModelOutput,
+    Metric,
+    Param,
+    Run,
+    RunTag,
+)
+from mlflow.exceptions import MlflowException
+
+from karma.outbox import Outbox
+from karma.store import Store
+
+BATCH = 1000  # metrics a request; MLflow takes no more
+TEXT = 5000  # characters of a tag or a parameter that MLflow keeps
+
+
+class Sender:
+    """Sends a workspace's outbox to a tracking server."""
+
+    def __init__(self, store: Store, uri: str, say: Callable[[str], None]) -> None:
+        self._store = store
+        self._outbox = Outbox(store.root)
+        self._uri = uri
+        self._say = say
+        self._client: mlflow.MlflowClient | None = None
+        self._experiments: dict[str, str] = {}
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._work, daemon=True, name="mlflow")
+
+    def start(self) -> None:
+        """Begin to send in a thread."""
+        self._thread.start()
+
+    def finish(self, seconds: float) -> int:
+        """Send what is left for at most ``seconds``; the number of entries that stay behind."""
+        self._stop.set()
+        self._thread.join(seconds)
+        left = len(self._outbox.waiting())
+        if left:
+            self._say(f"MLflow at {self._uri}: {left} entries are kept and sent by the next run")
+        return left
+
+    def _work(self) -> None:
+        logging.getLogger("alembic").setLevel(logging.WARNING)
+        logging.getLogger("mlflow").setLevel(logging.ERROR)
+        warnings.simplefilter("ignore")
+        try:
+            while not self._stop.is_set():
+                self.send()
+                self._stop.wait(1.0)
+            self.send()
+        except Exception as error:
+            # Whatever the server does must not end the run; the entries stay in the outbox.
+            reason = str(error).splitlines()[0][:200]
+            self._say(f"MLflow at {self._uri} does not answer ({type(error).__name__}: {reason})")
+
+    def send(self) -> None:
+        """Send all entries that wait, in order, unless another process is at it."""
+        if not self._outbox.waiting():
+            return
+        with self._alone() as mine:
+            if not mine:
+                return
+            for path in self._outbox.waiting():
+                path, entry, again = self._outbox.begin(path)
+                self._deliver(entry, again)
+                path.unlink()
+
+    @contextmanager
+    def _alone(self) -> Iterator[bool]:
+        with (self._store.root / "locks" / "outbox").open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                yield False
+                return
+            yield True
+
+    # One entry
+
+    def _deliver(self, entry: dict[str, Any], again: bool) -> None:
+        client = self._connect()
+        experiment = self._experiment(entry["experiment"])
+        if entry["kind"] == "end":
+            self._end(client, entry)
+            return
+        run = self._find(client, experiment, entry["entry"]) if again else None
+        run = run or self._create(client, experiment, entry)
+        run_id = run.info.run_id
+        parameters = [Param(k, str(v)[:TEXT]) for k, v in entry.get("params", {}).items()]
+        client.log_batch(run_id, params=parameters[:100])
+        model = self._models(client, run, entry, experiment)
+        inputs = [_dataset(d) for d in entry.get("datasets", [])]
+        if inputs:
+            client.log_inputs(run_id, datasets=inputs)
+        self._metrics(client, run_id, entry, model)
+        known = {"run": run_id, "experiment": experiment, "model": model or "", "uri": self._uri}
+        for key in entry["keys"]:
+            self._store.set_mlflow_run(key, known)
+        if entry["kind"] == "stage":
+            client.set_tag(run_id, "mlflow.note.content", self._note(entry))
+            client.set_terminated(run_id, entry["status"], entry["end"])
+
+    def _connect(self) -> mlflow.MlflowClient:
+        if self._client is None:
+            mlflow.set_tracking_uri(self._uri)
+            self._client = mlflow.MlflowClient()
+        return self._client
+
+    def _experiment(self, name: str) -> str:
+        client = self._connect()
+        if name not in self._experiments:
+            found = client.get_experiment_by_name(name)
+            if found is None:
+                local = self._uri.startswith("sqlite:")
+                folder = self._store.root / "mlflow-artifacts"
+                try:
+                    self._experiments[name] = client.create_experiment(
+                        name, artifact_location=folder.as_uri() if local else None
+                    )
+                    return self._experiments[name]
+                except MlflowException:
+                    # Another process may have made it in between.
+                    found = client.get_experiment_by_name(name)
+                    if found is None:
+                        raise
+            self._experiments[name] = found.experiment_id
+        return self._experiments[name]
+
+    def _find(self, client: mlflow.MlflowClient, experiment: str, entry: str) -> Run | None:
+        """The run that an interrupted process made for this entry, if it got so far."""
+        found = client.search_runs([experiment], f"tags.`karma.entry` = '{entry}'", max_results=1)
+        return client.get_run(found[0].info.run_id) if found else None
+
+    def _create(self, client: mlflow.MlflowClient, experiment: str, entry: dict[str, Any]) -> Run:
+        tags = {**entry["tags"], "karma.entry": entry["entry"]}
+        if entry["kind"] == "stage":
+            parent = self._store.mlflow_run(entry["parent"])
+            if parent is not None and parent["uri"] == self._uri:
+                tags["mlflow.parentRunId"] = parent["run"]
+        return client.create_run(experiment, entry["start"], tags, entry["name"])
+
+    def _models(
+        self, client: mlflow.MlflowClient, run: Run, entry: dict[str, Any], experiment: str
+    ) -> str | None:
+        """Link the models that the run read, log the one that it made; the id metrics belong to."""
+        made = None
+        used = [m for key in entry.get("models", []) if (m := self._model(key))]
+        if used:
+            client.log_inputs(run.info.run_id, models=[LoggedModelInput(m) for m in used])
+        if entry.get("makes") == "model":
+            outputs = run.outputs.model_outputs if run.outputs else []
+            if outputs:
+                return str(outputs[0].model_id)
+            model = mlflow.create_external_model(
+                name=entry["name"].replace("/", "-"),
+                source_run_id=run.info.run_id,
+                tags={"key": entry["keys"][0], "digest": entry["tags"]["digest"]},
+                params={"path": entry["path"]},
+                model_type=entry["tags"]["stage"],
+                experiment_id=experiment,
+            )
+            made = str(model.model_id)
+            client.log_outputs(run.info.run_id, [LoggedModelOutput(made, step=0)])
+        return made or (used[0] if used and entry["tags"]["stage"] == "evals" else None)
+
+    def _model(self, key: str) -> str:
+        known = self._store.mlflow_run(key)
+        return known["model"] if known is not None and known["uri"] == self._uri else ""
+
+    def _metrics(
+        self, client: mlflow.MlflowClient, run_id: str, entry: dict[str, Any], model: str | None
+    ) -> None:
+        metrics = [
+            Metric(
+                name,
+                value["value"],
+                entry["end"],
+                0,
+                model_id=model,
+                dataset_name=value.get("dataset"),
+                dataset_digest=value.get("digest"),
+                run_id=run_id,
+            )
+            for name, value in entry.get("metrics", {}).items()
+        ]
+        if entry.get("series"):
+            metrics += list(_series(Path(entry["series"])))
+        for start in range(0, len(metrics), BATCH):
+            client.log_batch(run_id, metrics=metrics[start : start + BATCH])
+
+    def _end(self, client: mlflow.MlflowClient, entry: dict[str, Any]) -> None:
+        """Close the parent run: its note, its report and lineage, its status."""
+        known = self._store.mlflow_run(entry["keys"][0])
+        if known is None or known["uri"] != self._uri:
+            return
+        for name in entry["artifacts"]:
+            if Path(name).exists():
+                client.log_artifact(known["run"], name)
+        lines = [entry["note"], *[f"- {self._link(*item)}" for item in entry["cached"]]]
+        tags = [RunTag("mlflow.note.content", "\n".join(lines)[: 10 * TEXT])]
+        client.log_batch(known["run"], tags=tags)
+        client.set_terminated(known["run"], entry["status"], entry["end"])
+
+    def _note(self, entry: dict[str, Any]) -> str:
+        lines = [f"Artefact `{entry['tags']['digest'][:16]}`, made from:", ""]
+        lines += [f"- {self._link(name, key)}" for name, key in entry["upstream"]]
+        return "\n".join(lines)[:TEXT]
+
+    def _link(self, name: str, key: str) -> str:
+        """A node as a link to the MLflow run that made it, or as its name if there is none."""
+        known = self._store.mlflow_run(key) if key else None
+        if known is None or known["uri"] != self._uri:
+            return name
+        return f"[{name}](#/experiments/{known['experiment']}/runs/{known['run']})"
+
+
+def _dataset(document: dict[str, Any]) -> DatasetInput:
+    data = Dataset(
+        name=document["name"],
+        digest=document["digest"],
+        source_type="local",
+        source=json.dumps({"uri": document["source"]}),
+        profile=json.dumps(document["profile"]),
+    )
+    return DatasetInput(data, [InputTag("mlflow.data.context", document["context"])])
+
+
+def _series(path: Path) -> Iterator[Metric]:
+    """The metrics that a job wrote, one JSON document a step."""
+    if not path.exists():
+        return
+    for line in path.read_text(encoding="utf-8").splitlines():
+        document = json.loads(line)
+        step, seconds = document.pop("step"), document.pop("time")
+        for name, value in document.items():
+            yield Metric(name, value, int(seconds * 1000), step)
+
+
+def flush(store: Store, uri: str, say: Callable[[str], None], seconds: float = 15.0) -> int:
+    """Send what an earlier run left behind; the number of entries that still wait."""
+    before = len(Outbox(store.root).waiting())
+    sender = Sender(store, uri, say)
+    sender.start()
+    left = sender.finish(seconds)
+    if before > left:
+        say(f"MLflow: sent {before - left} entries that an earlier run kept")
+    return left
+
+
+def now() -> int:
+    """The time in milliseconds, as MLflow counts it."""
+    return int(time.time() * 1000)

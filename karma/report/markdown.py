@@ -1,0 +1,204 @@
+"""The report as Markdown: the same content as the page, readable as plain text.
+
+Text from strangers stands in indented code blocks, and what goes into a table or a sentence is
+escaped, so that a renderer shows it and does not obey it.
+"""
+
+from typing import Any
+
+from karma.report.page import matrix, parts
+from karma.report.words import count, direction, interval, mark, number, pvalue, signed, spoken
+
+MARKS = str.maketrans(
+    {"\\": "\\\\", "|": "\\|", "<": "&lt;", ">": "&gt;", "&": "&amp;", "`": "\\`", "*": "\\*"}
+    | {"_": "\\_", "[": "\\[", "]": "\\]", "\n": " ", "\r": " "}
+)
+
+
+def render(report: dict[str, Any], plots: dict[str, bytes]) -> str:
+    """The whole report; figures are named as the files beside it."""
+    blocks = [
+        "# KARMA report",
+        *(f"> {plain(note)}" for note in report["notes"]),
+        "\n".join(f"- {plain(sentence)}" for sentence in report["summary"]),
+        *_headline(report),
+        *_differences(report, plots),
+        *_rewards(report, plots),
+        *_policies(report, plots),
+        *_samples(report),
+        *_methods(report),
+        *_data(report),
+        *_holes(report),
+    ]
+    return "\n\n".join(blocks) + "\n"
+
+
+def plain(value: Any) -> str:
+    """Any value as text that no Markdown renderer takes for markup."""
+    return str(value).translate(MARKS)
+
+
+def _table(head: list[str], rows: list[list[str]]) -> str:
+    """A table; the first column is left, all others right. Cells are escaped here."""
+    lines = [head, ["---", *["---:"] * (len(head) - 1)]]
+    lines += [[plain(cell) for cell in row] for row in rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def _cell(cell: dict[str, Any] | None) -> str:
+    return "hole" if cell is None else f"{number(cell['value'])} {interval(cell)}"
+
+
+def _headline(report: dict[str, Any]) -> list[str]:
+    head = report["headline"]
+    names = [f"{n} {direction(head['about'][n])}" for n in head["columns"]]
+    rows = [
+        [row["model"], *(_cell(row["cells"][name]) for name in head["columns"])]
+        for row in head["rows"]
+    ]
+    measured = "; ".join(
+        f"{plain(name)}: {plain(about['metric'])}, {count(about['n'])} items, "
+        f"{count(about['broken'])} broken"
+        for name, about in head["about"].items()
+    )
+    return ["## Results by model", _table(["model", *names], rows), measured]
+
+
+def _differences(report: dict[str, Any], plots: dict[str, bytes]) -> list[str]:
+    primary, replies, side = parts(report)
+    titles = {"What tuning changed": primary, "The replies themselves": replies}
+    found = []
+    for title, names in (titles | {"Side effects": side}).items():
+        found.append(f"## {title}")
+        if names is primary:
+            found.append(plain(report["scope"]))
+        for relation, words in (
+            ("start", "Against its own starting policy"),
+            ("random", "Against the policy of the random reward"),
+        ):
+            rows = [
+                [row["model"], *(_difference(cell) for cell in row["cells"])]
+                for row in matrix(report, relation, names)
+            ]
+            if names and rows:
+                found += [f"### {words}", _table(["policy", *names], rows)]
+    if report["over_seeds"]:
+        found += ["### Over seeds", _over_seeds(report["over_seeds"])]
+    if "forest.png" in plots:
+        found.append("![Differences with intervals](forest.png)")
+    return found
+
+
+def _difference(cell: dict[str, Any] | None) -> str:
+    if cell is None:
+        return "hole"
+    tested = f", p {pvalue(cell['p'])}"
+    if cell["p_holm"] is not None:
+        tested += f", Holm {pvalue(cell['p_holm'])}"
+    return f"{signed(cell['value'])} {interval(cell)}{mark(cell)}{tested}"
+
+
+def _over_seeds(rows: list[dict[str, Any]]) -> str:
+    head = ["condition", "benchmark", "against", "seeds", "mean difference"]
+    return _table(
+        head,
+        [
+            [r["model"], r["benchmark"], r["relation"], str(r["seeds"]), _difference(r)]
+            for r in rows
+        ],
+    )
+
+
+def _rewards(report: dict[str, Any], plots: dict[str, bytes]) -> list[str]:
+    if not report["rewards"]:
+        return ["## Reward models on held-out threads", "None."]
+    keys = ("spearman", "pair_accuracy", "f1", "length_spearman", "shuffled_spearman")
+    head = ["reward", "sees", "rows", *(key.replace("_", " ") for key in keys), "above length"]
+    rows = []
+    for row in report["rewards"]:
+        above = row["above_length"]
+        last = "–" if above is None else f"{signed(above['value'])} {interval(above)}"
+        cells = ["–" if row[key] is None else _cell(row[key]) for key in keys]
+        rows.append([row["id"], row["sees"], count(row["n"]), *cells, last])
+    flags = [f"- {plain(r['id'])}: {plain(r['flag'])}" for r in report["rewards"] if r["flag"]]
+    figure = ["![Reward models](rewards.png)"] if "rewards.png" in plots else []
+    return [
+        "## Reward models on held-out threads",
+        _table(head, rows),
+        *(["\n".join(flags)] if flags else []),
+        *figure,
+    ]
+
+
+def _policies(report: dict[str, Any], plots: dict[str, bytes]) -> list[str]:
+    head = ["policy", "steps", "reward", "gold", "KL, last", "length", "alarms"]
+    rows = [
+        [
+            row["id"],
+            count(row["steps"]),
+            f"{number(row['reward_first'])} → {number(row['reward_last'])}",
+            f"{number(row['gold_first'])} → {number(row['gold_last'])}",
+            number(row["kl_final"]),
+            f"{number(row['length_first'])} → {number(row['length_last'])}",
+            "; ".join(row["alarms"]) or "none",
+        ]
+        for row in report["policies"]
+    ]
+    figure = ["![Training curves](curves.png)"] if "curves.png" in plots else []
+    return ["## PPO, policy by policy", _table(head, rows) if rows else "None.", *figure]
+
+
+def _samples(report: dict[str, Any]) -> list[str]:
+    found = ["## Replies side by side"]
+    for sample in report["samples"]:
+        found += ["Prompt:", _quoted(sample["prompt"])]
+        for reply in sample["replies"]:
+            found += [f"{plain(reply['model'])}:", _quoted(reply["reply"])]
+    for sample in report["training_samples"]:
+        found += [f"While {plain(sample['model'])} was trained:", _quoted(sample["prompt"])]
+        for reply in sample["replies"]:
+            found += [f"step {count(reply['step'])}:", _quoted(reply["reply"])]
+    return found if len(found) > 1 else [*found, "None were kept."]
+
+
+def _quoted(text: str) -> str:
+    """An indented code block, which nothing inside can end."""
+    return "\n".join("    " + line for line in (text or "(empty)").splitlines())
+
+
+def _methods(report: dict[str, Any]) -> list[str]:
+    found = ["## Methods"]
+    for part in report["methods"]:
+        found += [f"### {part['title']}", *map(plain, part["paragraphs"])]
+    rows = [
+        [f"{part['stage']}: {key}", value]
+        for part in report["settings"]
+        for key, value in part["rows"]
+    ]
+    return [*found, "### Settings", _table(["setting", "value"], rows)]
+
+
+def _data(report: dict[str, Any]) -> list[str]:
+    found = ["## Data accounts"]
+    rows = [
+        [
+            row["name"],
+            row["kind"],
+            *(count(row[key]) for key in ("lines", "rows", "rejected", "blank")),
+            "; ".join(f"{reason}: {count(n)}" for reason, n in row["reasons"]) or "–",
+        ]
+        for row in report["data"]["dumps"]
+    ]
+    if rows:
+        head = ["dump", "kind", "lines", "= rows", "+ rejected", "+ blank", "rejected because"]
+        found.append(_table(head, rows))
+    for block in report["data"]["counts"]:
+        counts = [[spoken(name), *map(count, numbers)] for name, *numbers in block["rows"]]
+        head = [block["title"], *block["columns"]]
+        found.append(_table([plain(spoken(name)) for name in head], counts))
+    return found
+
+
+def _holes(report: dict[str, Any]) -> list[str]:
+    lines = [f"- {plain(hole['what'])}: {plain(hole['why'])}" for hole in report["holes"]]
+    return ["## Holes", "\n".join(lines) or "None: every model has a score on every benchmark."]

@@ -1,0 +1,78 @@
+"""The report as one HTML page that opens without a network.
+
+Every text of the page goes through Jinja2's autoescape: names, settings and replies come from
+strangers and never become markup. The page forbids itself scripts and requests on top of that.
+"""
+
+import base64
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from karma.report import words
+
+HERE = Path(__file__).parent
+TEMPLATE = "page.html.j2"
+FILTERS = (
+    words.number,
+    words.signed,
+    words.interval,
+    words.count,
+    words.pvalue,
+    words.direction,
+    words.tone,
+    words.mark,
+    words.spoken,
+)
+FIGURES = ("forest.png", "curves.png", "rewards.png")
+
+
+def render(report: dict[str, Any], plots: dict[str, bytes]) -> str:
+    """The page. ``plots`` are PNG files by name, put into the page as data addresses."""
+    environment = Environment(
+        loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined
+    )
+    environment.filters |= {function.__name__: function for function in FILTERS}
+    primary, replies, side = parts(report)
+    return environment.get_template(TEMPLATE).render(
+        report=report,
+        about=report["headline"]["about"],
+        primary=primary,
+        replies=replies,
+        side=side,
+        matrix=lambda relation, names: matrix(report, relation, names),
+        plots={name: _address(plots.get(name)) for name in FIGURES},
+    )
+
+
+def parts(report: dict[str, Any]) -> tuple[list[str], list[str], list[str]]:
+    """The benchmarks by what they tell: the study's question, the replies, side effects."""
+    about, columns = report["headline"]["about"], report["headline"]["columns"]
+    primary = [name for name in columns if name in report["family"]["benchmarks"]]
+    others = [name for name in columns if name not in primary]
+    replies = [name for name in others if about[name]["kind"] == "reply"]
+    return primary, replies, [name for name in others if name not in replies]
+
+
+def matrix(report: dict[str, Any], relation: str, benchmarks: list[str]) -> list[dict[str, Any]]:
+    """Differences as rows of policies and columns of benchmarks; None where there is none."""
+    cells = {
+        (row["model"], row["benchmark"]): row
+        for row in report["differences"]
+        if row["relation"] == relation
+    }
+    rows = []
+    for comparison in report["comparisons"]:
+        if comparison["relation"] == relation:
+            model = comparison["model"]
+            found = [cells.get((model, name)) for name in benchmarks]
+            rows.append({"model": model, "cells": found})
+    return rows
+
+
+def _address(png: bytes | None) -> str | None:
+    """A data address, or None where there is no figure."""
+    if png is None:
+        return None
+    return "data:image/png;base64," + base64.b64encode(png).decode("ascii")

@@ -1,0 +1,173 @@
+"""The report's figures, as PNG bytes that are the same for the same report.
+
+Figures are built on matplotlib's object interface: no global figure, no user's style file, no date
+or version in the file. They take the report's document and nothing else.
+"""
+
+import io
+import math
+from typing import Any, Literal
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+# Okabe and Ito's colours, which people with any colour vision can tell apart.
+COLOURS = {
+    "context": "#0072B2",
+    "metadata": "#D55E00",
+    "reply": "#009E73",
+    "random": "#7F7F7F",
+    "length": "#CC79A7",
+}
+OTHERS = ("#E69F00", "#56B4E9", "#8C564B", "#000000")
+AGAINST = {"start": ("o", "full"), "random": ("s", "none")}
+CURVES = (
+    ("reward", "reward (standardised)"),
+    ("gold", "gold reward, never optimised"),
+    ("kl", "KL from the start (nats a reply)"),
+    ("length", "reply length (tokens)"),
+)
+
+
+def draw(report: dict[str, Any]) -> dict[str, bytes]:
+    """All figures that the report has data for, by file name."""
+    with mpl.rc_context():
+        mpl.rcdefaults()
+        # A name from a recipe is no mathematics, whatever signs it holds.
+        mpl.rcParams.update({"text.parse_math": False, "font.size": 9, "axes.titlesize": 9.5})
+        figures = {
+            "forest.png": forest(report),
+            "curves.png": curves(report["policies"]),
+            "rewards.png": rewards(report["rewards"]),
+        }
+        return {name: _png(figure) for name, figure in figures.items() if figure is not None}
+
+
+def forest(report: dict[str, Any]) -> Figure | None:
+    """Differences with their 95 % intervals, a panel a benchmark, a row a policy.
+
+    Over seeds where there are enough of them, otherwise policy by policy.
+    """
+    rows = report["over_seeds"] or report["differences"]
+    if not rows:
+        return None
+    benchmarks = list(dict.fromkeys(row["benchmark"] for row in rows))
+    labels = list(dict.fromkeys(row["model"] for row in rows))
+    colours = _colours([row["variant"] for row in rows])
+    across = min(3, len(benchmarks))
+    down = math.ceil(len(benchmarks) / across)
+    figure = Figure(figsize=(10.5, down * (0.95 + 0.3 * len(labels)) + 0.5), layout="constrained")
+    axes = figure.subplots(down, across, sharey=True, squeeze=False).flatten()
+    for axis, benchmark in zip(axes, benchmarks, strict=False):
+        _forest_panel(axis, [row for row in rows if row["benchmark"] == benchmark], labels, colours)
+    for axis in axes[len(benchmarks) :]:
+        axis.set_axis_off()
+    axes[0].set_yticks(range(len(labels)), labels)
+    axes[0].set_ylim(len(labels) - 0.5, -0.5)
+    handles = [
+        axes[0].plot([], [], marker, fillstyle=fill, color="black", label=f"against {name}")[0]
+        for name, (marker, fill) in AGAINST.items()
+    ]
+    figure.legend(handles=handles, loc="outside upper right", ncols=2, frameon=False)
+    return figure
+
+
+def _forest_panel(
+    axis: Axes, rows: list[dict[str, Any]], labels: list[str], colours: dict[str, str]
+) -> None:
+    """One benchmark: its differences as points on their intervals."""
+    axis.axvline(0, color="black", linewidth=0.8)
+    for row in rows:
+        marker, fill = AGAINST[row["relation"]]
+        height = labels.index(row["model"]) + (0.16 if row["relation"] == "random" else -0.16)
+        colour = colours[row["variant"]]
+        axis.plot([row["low"], row["high"]], [height, height], color=colour, linewidth=1.4)
+        axis.plot(row["value"], height, marker, fillstyle=fill, color=colour, markersize=5)
+    better = "higher" if rows[0]["higher_is_better"] else "lower"
+    axis.set_title(f"{rows[0]['benchmark']}\n{rows[0]['metric']}, {better} is better", loc="left")
+    _tidy(axis, "x")
+    axis.tick_params(axis="y", length=0)
+
+
+def curves(policies: list[dict[str, Any]]) -> Figure | None:
+    """Reward, gold reward, KL and length over the PPO steps of every policy."""
+    shown = [(key, title) for key, title in CURVES if any(p["curves"].get(key) for p in policies)]
+    if not shown:
+        return None
+    colours = _colours([policy["variant"] for policy in policies])
+    exposures = sorted({policy["exposure"] for policy in policies})
+    figure = Figure(figsize=(10.5, 2.9 * math.ceil(len(shown) / 2) + 0.4), layout="constrained")
+    axes = figure.subplots(math.ceil(len(shown) / 2), 2, squeeze=False).flatten()
+    seen: dict[str, Any] = {}
+    for axis, (key, title) in zip(axes, shown, strict=False):
+        for policy in policies:
+            if not policy["curves"].get(key):
+                continue
+            style = ("-", "--", ":", "-.")[exposures.index(policy["exposure"]) % 4]
+            (line,) = axis.plot(
+                policy["curves"]["step"],
+                policy["curves"][key],
+                linestyle=style,
+                color=colours[policy["variant"]],
+                linewidth=1.4,
+                alpha=0.9,
+            )
+            seen.setdefault(f"{policy['exposure']} / {policy['variant']}", line)
+        axis.set_title(title, loc="left")
+        axis.set_xlabel("PPO step")
+        _tidy(axis, "y")
+    for axis in axes[len(shown) :]:
+        axis.set_axis_off()
+    figure.legend(
+        list(seen.values()), list(seen), loc="outside lower center", ncols=4, frameon=False
+    )
+    return figure
+
+
+def rewards(rows: list[dict[str, Any]]) -> Figure | None:
+    """How well each reward model predicts held-out karma, beside what length alone predicts."""
+    rows = [row for row in rows if row["spearman"] is not None]
+    if not rows:
+        return None
+    colours = _colours([row["variant"] for row in rows])
+    figure = Figure(figsize=(7.2, 0.9 + 0.36 * len(rows)), layout="constrained")
+    axis = figure.subplots()
+    axis.axvline(0, color="black", linewidth=0.8)
+    for height, row in enumerate(rows):
+        cell, colour = row["spearman"], colours[row["variant"]]
+        if cell["low"] is not None:
+            axis.plot([cell["low"], cell["high"]], [height, height], color=colour, linewidth=1.6)
+        axis.plot(cell["value"], height, "o", color=colour, markersize=6)
+        if row["length_spearman"] is not None:
+            axis.plot(row["length_spearman"]["value"], height, "|", color="black", markersize=13)
+    axis.plot([], [], "|", color="black", markersize=13, linestyle="none", label="length alone")
+    axis.set_yticks(range(len(rows)), [row["id"] for row in rows])
+    axis.set_ylim(len(rows) - 0.5, -0.5)
+    axis.set_xlabel("Spearman correlation with the valuation of held-out replies, 95 % interval")
+    figure.legend(loc="outside upper right", frameon=False)
+    _tidy(axis, "x")
+    axis.tick_params(axis="y", length=0)
+    return figure
+
+
+def _colours(variants: list[str]) -> dict[str, str]:
+    """A colour for each variant: the same for the named ones in every report."""
+    others = sorted(set(variants) - set(COLOURS))
+    return COLOURS | {name: OTHERS[index % len(OTHERS)] for index, name in enumerate(others)}
+
+
+def _tidy(axis: Axes, grid: Literal["x", "y"]) -> None:
+    """A light grid along one axis and no box around the data."""
+    axis.grid(axis=grid, color="#DDDDDD", linewidth=0.6)
+    axis.set_axisbelow(True)
+    axis.spines[["top", "right", "left" if grid == "x" else "bottom"]].set_visible(False)
+
+
+def _png(figure: Figure) -> bytes:
+    """The figure as PNG on white, without matplotlib's version in its metadata."""
+    FigureCanvasAgg(figure)
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=130, facecolor="white", metadata={"Software": None})
+    return buffer.getvalue()

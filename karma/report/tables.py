@@ -1,0 +1,205 @@
+"""The report's tables that are no comparisons: scores, reward models, training, data, replies."""
+
+from typing import Any
+
+import numpy as np
+
+from karma.evals import stats
+from karma.report.collect import Cell, Policy, Records
+
+# The benchmark that keeps the models' own replies to held-out prompts.
+REPLIES = "replies"
+# Characters of a prompt or reply that are shown.
+CUT = 600
+# What the report draws, and the names that the stage `policy` logs it under.
+CURVES = {"step": "step", "reward": "reward/raw", "gold": "gold", "kl": "kl", "length": "length"}
+# Means over the first and the last fifth of the steps, as the stage `policy` takes them.
+ENDS = (
+    "steps",
+    "skipped_steps",
+    "reward_first",
+    "reward_last",
+    "gold_first",
+    "gold_last",
+    "kl_final",
+    "length_first",
+    "length_last",
+    "no_eos_last",
+)
+SEED = 0
+
+
+def headline(records: Records, resamples: int) -> dict[str, Any]:
+    """Models × benchmarks: the primary score with its interval over groups of items."""
+    about = {}
+    for name in records.benchmarks:
+        cell = records.about(name)
+        about[name] = {
+            "kind": cell.kind if cell else "unknown",
+            "metric": cell.metric if cell else "no score",
+            "higher_is_better": cell.higher_is_better if cell else True,
+            "ideal": cell.ideal if cell else None,
+            "n": len(cell.ids) if cell else None,
+            "broken": cell.broken if cell else None,
+        }
+    rows = []
+    for model in records.models:
+        found = {name: records.cells.get((model, name)) for name in records.benchmarks}
+        cells = {name: _score(cell, resamples) if cell else None for name, cell in found.items()}
+        rows.append({"model": model, "group": model.startswith("sft/"), "cells": cells})
+    return {"columns": records.benchmarks, "about": about, "rows": rows}
+
+
+def _score(cell: Cell, resamples: int) -> dict[str, Any]:
+    nothing = np.zeros_like(cell.values)
+    one_group = len(set(cell.groups)) < 2
+    found = (
+        (None, None)
+        if one_group
+        else stats.bootstrap(cell.values, nothing, cell.groups, resamples=resamples, seed=SEED)
+    )
+    return {
+        "value": cell.value,
+        "low": found[0],
+        "high": found[1],
+        "n": len(cell.ids),
+        "broken": cell.broken,
+        "metric": cell.metric,
+        "scores": cell.scores,
+    }
+
+
+def policies(records: Records) -> list[dict[str, Any]]:
+    """One row a policy: where its training began and ended, and what raised an alarm."""
+    target = records.recipe["policy"]["kl_target"]
+    return [_policy(records.policies[m], target) for m in records.models if m in records.policies]
+
+
+def _policy(policy: Policy, kl_target: float | None) -> dict[str, Any]:
+    numbers = policy.metrics
+    return {
+        "id": policy.name.id,
+        "exposure": policy.name.exposure,
+        "variant": policy.name.variant,
+        "seed": policy.name.seed,
+        **{name: numbers[name] for name in ENDS},
+        "alarms": alarms(numbers, kl_target),
+        "curves": {key: [row[name] for row in policy.curves] for key, name in CURVES.items()},
+    }
+
+
+def alarms(numbers: dict[str, float], kl_target: float | None) -> list[str]:
+    """What a reader should look at before believing a policy's reward.
+
+    The bounds are ours: rewards are in standard deviations, so a tenth is small but seen.
+    """
+    reward = numbers["reward_last"] - numbers["reward_first"]
+    gold = numbers["gold_last"] - numbers["gold_first"]
+    longer = numbers["length_last"] / max(numbers["length_first"], 1.0)
+    found = {
+        "gold fell while reward rose": reward > 0.1 and gold < -0.1,
+        "replies more than twice as long as at first": longer > 2,
+        "replies less than half as long as at first": longer < 0.5,
+        "KL above twice its target": kl_target is not None and numbers["kl_final"] > 2 * kl_target,
+        "most replies do not end": numbers["no_eos_last"] > 0.5,
+        "steps were skipped": numbers["skipped_steps"] > 0,
+    }
+    return [alarm for alarm, rings in found.items() if rings]
+
+
+def samples(records: Records, count: int) -> list[dict[str, Any]]:
+    """The first held-out prompts of each exposure, each with every model's reply to it."""
+    by_model = {
+        model: _replies(records.cells[model, REPLIES])
+        for model in records.models
+        if (model, REPLIES) in records.cells
+    }
+    found = []
+    for exposure in dict.fromkeys(m.split("/")[1] for m in by_model if m != "base"):
+        models = [m for m in by_model if m == "base" or m.split("/")[1] == exposure]
+        prompts = next(by_model[m] for m in models if m != "base")
+        for name in sorted(prompts)[:count]:
+            said = [
+                {"model": model, "reply": by_model[model][name][1]}
+                for model in models
+                if name in by_model[model]
+            ]
+            found.append({"exposure": exposure, "prompt": prompts[name][0], "replies": said})
+    return found
+
+
+def _replies(cell: Cell) -> dict[str, tuple[str, str]]:
+    """Prompt and first reply of each item, cut to a readable length."""
+    columns = (cell.items[name].to_pylist() for name in ("id", "prompt", "generations"))
+    return {
+        name: (_tail(prompt), said[0][:CUT]) for name, prompt, said in zip(*columns, strict=True)
+    }
+
+
+def _tail(prompt: str) -> str:
+    """A long prompt's end, which is what the reply answers."""
+    return prompt if len(prompt) <= CUT else "… " + prompt[-CUT:]
+
+
+def training_samples(records: Records, count: int) -> list[dict[str, Any]]:
+    """For each policy one fixed prompt and what it was answered as PPO went on."""
+    found = []
+    for model in records.models:
+        kept = records.policies[model].samples if model in records.policies else []
+        if kept and count:
+            said = [row for row in kept if row["prompt"] == kept[0]["prompt"]]
+            chosen = [said[i] for i in sorted({0, len(said) // 2, len(said) - 1})]
+            replies = [{"step": row["step"], "reply": row["reply"][:CUT]} for row in chosen]
+            found.append({"model": model, "prompt": _tail(kept[0]["prompt"]), "replies": replies})
+    return found
+
+
+def data(records: Records) -> dict[str, Any]:
+    """Where the data went: lines of each dump, and what ``threads`` and ``labels`` counted."""
+    dumps = [_dump(name, profile) for name, profile in records.dumps.items()]
+    threads: dict[str, Any] = {}
+    for profile in records.threads.values():
+        threads = _added(threads, profile)
+    counts = _blocks("threads", threads) + _blocks("labels", records.labels)
+    return {"dumps": dumps, "counts": counts}
+
+
+def _dump(name: str, profile: dict[str, Any]) -> dict[str, Any]:
+    kept = {key: profile[key] for key in ("kind", "lines", "rows", "rejected", "blank")}
+    return {
+        "name": name,
+        **kept,
+        "balanced": kept["lines"] == kept["rows"] + kept["rejected"] + kept["blank"],
+        "reasons": sorted([reason, n] for reason, n in profile["reasons"].items() if n),
+    }
+
+
+def _added(total: dict[str, Any], profile: dict[str, Any]) -> dict[str, Any]:
+    """The counts of two profiles added, level by level; anything else is left out."""
+    result = dict(total)
+    for key, value in profile.items():
+        if isinstance(value, dict):
+            result[key] = _added(result.get(key, {}), value)
+        elif isinstance(value, int) and not isinstance(value, bool):
+            result[key] = result.get(key, 0) + value
+    return result
+
+
+def _blocks(title: str, profile: dict[str, Any]) -> list[dict[str, Any]]:
+    """A profile's counts as tables: its own numbers, then one table for each group of them."""
+    own = [[key, n] for key, n in profile.items() if isinstance(n, int)]
+    blocks = [{"title": title, "columns": ["count"], "rows": own}] if own else []
+    for key, value in profile.items():
+        if isinstance(value, dict) and value:
+            blocks.append(_block(f"{title}: {key}", value))
+    return blocks
+
+
+def _block(title: str, group: dict[str, Any]) -> dict[str, Any]:
+    """One group of counts: names to numbers, or names to the same few numbers each."""
+    if not all(isinstance(value, dict) for value in group.values()):
+        rows = [[key, value] for key, value in group.items()]
+        return {"title": title, "columns": ["count"], "rows": rows}
+    columns = list(dict.fromkeys(key for value in group.values() for key in value))
+    rows = [[key, *(value.get(column) for column in columns)] for key, value in group.items()]
+    return {"title": title, "columns": columns, "rows": rows}

@@ -1,0 +1,151 @@
+"""How well a reward agrees with karma on held-out threads, with intervals.
+
+Intervals are percentiles over bootstrap resamples of whole threads: replies of one thread are not
+independent. A resample is a weight for each row (how often its thread was drawn), so that every
+metric is computed exactly, ranks included, without copying rows.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from karma.errors import InputError
+from karma.reward.data import Split
+
+Floats = NDArray[np.float64]
+Integers = NDArray[np.int64]
+
+TOP_LEVEL = 7
+COVERAGE = (2.5, 97.5)
+
+
+@dataclass(frozen=True)
+class Heldout:
+    """What the rewards of a split are compared with: arrays over rows, and pairs of positions."""
+
+    valuations: Floats
+    levels: Integers
+    threads: Integers
+    pairs: Integers
+
+    @classmethod
+    def of(cls, split: Split) -> "Heldout":
+        """The arrays of ``split``; threads are numbered from 0."""
+        names = [row.thread_id for row in split.rows]
+        return cls(
+            np.array([row.valuation for row in split.rows], dtype=np.float64),
+            np.array([row.level for row in split.rows], dtype=np.int64),
+            np.unique(names, return_inverse=True)[1],
+            np.array(split.pairs, dtype=np.int64).reshape(-1, 2),
+        )
+
+
+def levels_at(rewards: Floats, levels: Integers) -> list[float]:
+    """Thresholds that give each level 1..7 the share of rewards that it has of the rows.
+
+    A reward has level l if it reaches l of the seven thresholds. Fitted on the validation split.
+    """
+    shares = [float(np.mean(levels < level)) for level in range(1, TOP_LEVEL + 1)]
+    return [float(value) for value in np.quantile(rewards, shares)]
+
+
+def evaluate(
+    rewards: Floats, heldout: Heldout, thresholds: list[float], resamples: int, seed: int
+) -> dict[str, float]:
+    """Each metric with its interval: ``spearman``, ``spearman_low``, ``spearman_high``, ...
+
+    ``rewards`` (rows,), in the order of ``heldout``. ``pair_accuracy`` is there if there are pairs.
+    Raises InputError if the rewards cannot be ranked because all are equal.
+    """
+    if np.ptp(rewards) == 0:
+        raise InputError(
+            "reward",
+            "all held-out replies got the same reward",
+            "Look at the losses in the log; a lower reward.lr may help.",
+        )
+    measures = _measures(rewards, heldout, thresholds)
+    everything = np.ones(heldout.threads.max() + 1)
+    result = {name: measure(everything) for name, measure in measures.items()}
+    drawn: dict[str, list[float]] = {name: [] for name in measures}
+    rng = np.random.default_rng(seed)
+    for _ in range(resamples):
+        weights = rng.multinomial(len(everything), everything / len(everything)).astype(float)
+        for name, measure in measures.items():
+            drawn[name].append(measure(weights))
+    for name, values in drawn.items():
+        # A resample without two different rows, or without a pair, has no value.
+        low, high = np.nanpercentile(values, COVERAGE)
+        result |= {f"{name}_low": float(low), f"{name}_high": float(high)}
+    return result
+
+
+Measure = Callable[[Floats], float]
+
+
+def _measures(rewards: Floats, heldout: Heldout, thresholds: list[float]) -> dict[str, Measure]:
+    """Each metric as a function of the threads' weights."""
+    threads, valuations = heldout.threads, heldout.valuations
+    ranks, goal = _Ranks(rewards), _Ranks(valuations)
+    measures: dict[str, Measure] = {
+        "spearman": lambda w: correlation(ranks(w[threads]), goal(w[threads]), w[threads]),
+        "pearson": lambda w: correlation(rewards, valuations, w[threads]),
+        "f1": _f1(rewards, heldout, thresholds),
+    }
+    if len(heldout.pairs):
+        measures["pair_accuracy"] = _pair_accuracy(rewards, heldout)
+    return measures
+
+
+class _Ranks:
+    """Mid-ranks of values under weights, the values sorted once."""
+
+    def __init__(self, values: Floats) -> None:
+        self.unique, self.place = np.unique(values, return_inverse=True)
+
+    def __call__(self, weights: Floats) -> Floats:
+        total = np.bincount(self.place, weights, minlength=len(self.unique))
+        return (np.cumsum(total) - total / 2)[self.place]
+
+
+def correlation(a: Floats, b: Floats, weights: Floats) -> float:
+    """Pearson's correlation of rows that count ``weights`` times; nan if one is constant."""
+    total = weights.sum()
+    da, db = a - weights @ a / total, b - weights @ b / total
+    spread = float((weights @ da**2) * (weights @ db**2))
+    return float(weights @ (da * db)) / spread**0.5 if spread > 0 else float("nan")
+
+
+def _pair_accuracy(rewards: Floats, heldout: Heldout) -> Measure:
+    """Share of pairs whose preferred reply has the higher reward; a tie counts half."""
+    better, worse = heldout.pairs[:, 0], heldout.pairs[:, 1]
+    right = (np.sign(rewards[better] - rewards[worse]) + 1) / 2
+    threads = heldout.threads[better]
+
+    def measure(weights: Floats) -> float:
+        drawn = weights[threads]
+        return float(drawn @ right / drawn.sum()) if drawn.any() else float("nan")
+
+    return measure
+
+
+def _f1(rewards: Floats, heldout: Heldout, thresholds: list[float]) -> Measure:
+    """The mean over levels 1..7 of the F1 of "is the level at least this?" (Fang et al. 2016)."""
+    steps = np.arange(1, TOP_LEVEL + 1)
+    said = np.searchsorted(np.array(thresholds), rewards, side="right")[:, None] >= steps
+    true = heldout.levels[:, None] >= steps
+    hits, total = said & true, said.astype(float) + true
+
+    def measure(weights: Floats) -> float:
+        drawn = weights[heldout.threads]
+        both, either = drawn @ hits, drawn @ total
+        # Nobody at the level and nobody said to be: the question has no answer to get wrong.
+        return float(np.mean(np.where(either > 0, 2 * both / np.maximum(either, 1), 1.0)))
+
+    return measure
+
+
+def shuffled(rewards: Floats, seed: int) -> Floats:
+    """The same rewards given to other replies: what no relation to karma scores."""
+    return np.random.default_rng(seed).permutation(rewards)

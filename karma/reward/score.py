@@ -1,0 +1,193 @@
+"""A reward model as everybody uses it: load a folder, score replies.
+
+A trained model, the hash, the length and a weighted sum answer alike: one standardised number a
+reply, with the statistics that the artefact froze.
+"""
+
+import hashlib
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import NormalDist
+from typing import Any, Protocol
+
+import torch
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+from karma.errors import InputError
+from karma.reward.objectives import pad
+from karma.reward.views import Slot, View
+from karma.text import Turn, render
+
+# Tokens, padding included, of one forward pass.
+BUDGET = 16_384
+
+
+class Scorer(Protocol):
+    """Something that gives each reply a raw reward, in its own units."""
+
+    def raw(
+        self, turns: Sequence[list[Turn]], replies: Sequence[str], slots: Sequence[Slot | None]
+    ) -> list[float]:
+        """One number a reply, in the order given."""
+        ...
+
+
+class Hash:
+    """``random``: a standard normal number that SHA-256 draws from (seed, prompt, reply)."""
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+
+    def raw(
+        self,
+        turns: Sequence[list[Turn]],
+        replies: Sequence[str],
+        slots: Sequence[Slot | None],  # noqa: ARG002 - it sees no slot
+    ) -> list[float]:
+        """One draw a reply; the same for the same seed, prompt and reply anywhere."""
+        normal = NormalDist()
+        drawn = []
+        for row, reply in zip(turns, replies, strict=True):
+            text = json.dumps([self.seed, render(row), reply])
+            number = int.from_bytes(hashlib.sha256(text.encode()).digest()[:6], "big")
+            drawn.append(normal.inv_cdf((number + 0.5) / 2**48))
+        return drawn
+
+
+class Length:
+    """``length``: the logarithm of one plus the reply's characters."""
+
+    def raw(
+        self,
+        turns: Sequence[list[Turn]],  # noqa: ARG002 - it sees the reply only
+        replies: Sequence[str],
+        slots: Sequence[Slot | None],  # noqa: ARG002
+    ) -> list[float]:
+        """One length a reply."""
+        return [math.log1p(len(reply)) for reply in replies]
+
+
+class Model:
+    """A trained variant: its view, read by its sequence classifier."""
+
+    def __init__(self, folder: Path, view: View, device: str) -> None:
+        self.view = view
+        self.device = device
+        self.tokenizer = AutoTokenizer.from_pretrained(folder)
+        model = AutoModelForSequenceClassification.from_pretrained(folder, dtype=torch.float32)
+        self.model = model.to(device).eval()
+
+    @torch.no_grad()
+    def raw(
+        self, turns: Sequence[list[Turn]], replies: Sequence[str], slots: Sequence[Slot | None]
+    ) -> list[float]:
+        """The classifier's single output for each view."""
+        ids, _ = self.view.encode(self.tokenizer, turns, replies, slots)
+        rewards = [0.0] * len(ids)
+        for batch in _batches(ids):
+            tokens, mask = pad([ids[row] for row in batch], self.tokenizer.pad_token_id)
+            output = self.model(
+                input_ids=tokens.to(self.device), attention_mask=mask.to(self.device)
+            )
+            for row, reward in zip(batch, output.logits.squeeze(-1).tolist(), strict=True):
+                rewards[row] = reward
+        return rewards
+
+
+class Sum:
+    """A weighted sum of standardised terms."""
+
+    def __init__(self, terms: dict[str, tuple[float, "RewardModel"]]) -> None:
+        self.terms = terms
+
+    def raw(
+        self, turns: Sequence[list[Turn]], replies: Sequence[str], slots: Sequence[Slot | None]
+    ) -> list[float]:
+        """The sum of weight times term for each reply."""
+        rows = zip(*self.weighted(turns, replies, slots).values(), strict=True)
+        return [sum(row) for row in rows]
+
+    def weighted(
+        self, turns: Sequence[list[Turn]], replies: Sequence[str], slots: Sequence[Slot | None]
+    ) -> dict[str, list[float]]:
+        """What each term adds to each reply's sum."""
+        return {
+            name: [weight * reward for reward in model.score(turns, replies, slots)]
+            for name, (weight, model) in self.terms.items()
+        }
+
+
+class RewardModel:
+    """A loaded artefact of ``reward``: ``name`` is its variant's, or ``gold``."""
+
+    def __init__(self, name: str, scorer: Scorer, mean: float, deviation: float) -> None:
+        self.name = name
+        self.scorer = scorer
+        self.mean = mean
+        self.deviation = deviation
+
+    def score(
+        self,
+        turns: Sequence[list[Turn]],
+        replies: Sequence[str],
+        slots: Sequence[Slot | None],
+    ) -> list[float]:
+        """Standardised rewards in the order given; a slot of None is the view's neutral slot."""
+        if not replies:
+            return []
+        raw = self.scorer.raw(turns, replies, slots)
+        return [(reward - self.mean) / self.deviation for reward in raw]
+
+    def terms(
+        self, turns: Sequence[list[Turn]], replies: Sequence[str], slots: Sequence[Slot | None]
+    ) -> dict[str, list[float]]:
+        """What each term adds to the rewards, before the sum is standardised; {} if no sum."""
+        if not isinstance(self.scorer, Sum):
+            return {}
+        return self.scorer.weighted(turns, replies, slots)
+
+
+def _batches(ids: list[list[int]]) -> list[list[int]]:
+    """Positions of rows, shortest first, in batches of at most BUDGET tokens with padding."""
+    batches: list[list[int]] = []
+    current: list[int] = []
+    for row in sorted(range(len(ids)), key=lambda row: len(ids[row])):
+        if current and len(ids[row]) * (len(current) + 1) > BUDGET:
+            batches.append(current)
+            current = []
+        current.append(row)
+    return [*batches, current] if current else batches
+
+
+def view_of(document: dict[str, Any]) -> View:
+    """The view that ``reward.json`` declares."""
+    view = document["view"]
+    return View(view["context"], tuple(view["fields"]), view["max_tokens"], document["neutral"])
+
+
+def load(folder: Path, device: str = "cpu") -> RewardModel:
+    """The reward model in ``folder``. Raises InputError if it is none."""
+    path = folder / "reward.json"
+    if not path.is_file():
+        raise InputError(
+            str(folder), "it holds no reward.json, so it is no reward model", "Give another folder."
+        )
+    document = json.loads(path.read_text(encoding="utf-8"))
+    scorer: Scorer
+    match document["kind"]:
+        case "model":
+            scorer = Model(folder / "model", view_of(document), device)
+        case "random":
+            scorer = Hash(document["seed"])
+        case "length":
+            scorer = Length()
+        case _:
+            scorer = Sum(
+                {
+                    name: (weight, load(folder / "terms" / name, device))
+                    for name, weight in sorted(document["terms"].items())
+                }
+            )
+    return RewardModel(document["name"], scorer, document["mean"], document["deviation"])

@@ -1,0 +1,188 @@
+"""Training one reward model from the backbone, or from where its training was interrupted."""
+
+import json
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from datasets import Dataset
+from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerBase
+from transformers.trainer_callback import PrinterCallback
+from trl import RewardConfig
+
+from karma.errors import InputError, StageError
+from karma.jobs import Job
+from karma.reward.data import Split
+from karma.reward.objectives import Step, normal_scores, schedule
+from karma.reward.recipe import RewardRecipe
+from karma.reward.trainer import Collator, Reporter, ValuationTrainer
+from karma.reward.views import View
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a training leaves beside its weights: counts for the card."""
+
+    rows: int
+    pairs: int
+    steps: int
+    counts: Counter[str]
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where the weights come from: a local folder or a hub id, and its revision."""
+
+    name: str
+    revision: str | None
+
+
+def source(job: Job, recipe: RewardRecipe) -> Source:
+    """The backbone that the recipe names, or ``base``."""
+    if recipe.backbone is None:
+        return Source(str(job.inputs["base"]), None)
+    if "backbone" in job.inputs:
+        return Source(str(job.inputs["backbone"]), None)
+    return Source(recipe.backbone.model, recipe.backbone.revision)
+
+
+def tokenizer_of(start: Source, max_tokens: int) -> PreTrainedTokenizerBase:
+    """The backbone's tokenizer. Raises InputError if it cannot mark or hold a view's end."""
+    tokenizer = AutoTokenizer.from_pretrained(start.name, revision=start.revision)
+    if tokenizer.pad_token_id is None or tokenizer.pad_token_id == tokenizer.eos_token_id:
+        raise InputError(
+            start.name,
+            "its tokenizer has no pad token of its own, so the reward would be read at the wrong "
+            "token",
+            "Give it a pad token that is not the end token and save it again.",
+        )
+    config = AutoConfig.from_pretrained(start.name, revision=start.revision)
+    limit = config.get_text_config().max_position_embeddings
+    if max_tokens > limit:
+        raise InputError(
+            "reward.max_tokens",
+            f"{max_tokens} is more than the {limit} positions of the model",
+            f"Set it to {limit} or less.",
+        )
+    tokenizer.padding_side = "right"
+    return tokenizer
+
+
+def fit(
+    job: Job, recipe: RewardRecipe, view: View, train: Split, seed: int, folder: Path, scratch: Path
+) -> Trained:
+    """Train a reward model on ``train`` and write it, with its tokenizer, to ``folder``.
+
+    Checkpoints go to ``scratch``; training goes on from the last whole one there. Raises StageError
+    if the loss is no number.
+    """
+    start = source(job, recipe)
+    tokenizer = tokenizer_of(start, view.max_tokens)
+    rows = train.rows
+    ids, counts = view.encode(
+        tokenizer, [r.context for r in rows], [r.reply for r in rows], [r.slot for r in rows]
+    )
+    steps = _steps(recipe, train, [len(row) for row in ids], seed)
+    trainer = ValuationTrainer(
+        model=start.name,
+        args=_arguments(job, recipe, start, seed, scratch),
+        train_dataset=Dataset.from_dict(
+            {"rows": [step.rows for step in steps], "pairs": [step.pairs for step in steps]}
+        ),
+        processing_class=tokenizer,
+        data_collator=Collator(ids, _targets(train), tokenizer.pad_token_id),
+        callbacks=[Reporter(job)],
+    )
+    trainer.plan(recipe.objective, steps)
+    trainer.remove_callback(PrinterCallback)
+    trainer.train(resume_from_checkpoint=_last_checkpoint(scratch))
+    model = trainer.accelerator.unwrap_model(trainer.model)
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    seen = sum(len(step.rows) for step in steps) // recipe.epochs
+    pairs = sum(len(step.pairs) for step in steps) // recipe.epochs
+    return Trained(seen, pairs, trainer.state.global_step, counts)
+
+
+def _targets(train: Split) -> np.ndarray:
+    """The regression targets: normal scores, mean 0 and deviation 1 over the training rows."""
+    scores = normal_scores([row.valuation for row in train.rows])
+    if scores.std() == 0:
+        raise InputError(
+            "reward",
+            "all training replies have the same valuation, so there is nothing to learn",
+            "Look at the profile of labels: karma may be missing from the dumps.",
+        )
+    return (scores - scores.mean()) / scores.std()
+
+
+def _steps(recipe: RewardRecipe, train: Split, lengths: list[int], seed: int) -> list[Step]:
+    """The schedule; a reply that no term of the objective touches is left out of it."""
+    objective = recipe.objective
+    pairs = train.pairs if objective.pairs else []
+    if not pairs and not objective.regression:
+        raise InputError(
+            "reward.objective",
+            "it learns from pairs alone, and the training threads have none",
+            "Give regression a weight, or loosen labels.pairs.",
+        )
+    return schedule(
+        lengths,
+        pairs,
+        unpaired=objective.regression > 0,
+        rows_a_step=max(1, recipe.batch // recipe.accumulate),
+        epochs=recipe.epochs,
+        seed=seed,
+    )
+
+
+def _arguments(
+    job: Job, recipe: RewardRecipe, start: Source, seed: int, scratch: Path
+) -> RewardConfig:
+    cuda = job.compute == "cuda"
+    if cuda and not torch.cuda.is_available():
+        raise StageError("compute is cuda, but torch sees no card")
+    return RewardConfig(
+        output_dir=str(scratch),
+        model_init_kwargs={"revision": start.revision} if start.revision else None,
+        seed=seed,
+        data_seed=seed,
+        # The schedule holds all epochs, and each of its items is a whole batch.
+        num_train_epochs=1,
+        per_device_train_batch_size=1,
+        train_sampling_strategy="sequential",
+        gradient_accumulation_steps=recipe.accumulate,
+        remove_unused_columns=False,
+        max_length=None,
+        learning_rate=recipe.lr,
+        lr_scheduler_type="linear",
+        warmup_steps=0.05,
+        # Slower by a multiple on a CPU, so only with a card.
+        use_cpu=not cuda,
+        bf16=cuda,
+        activation_checkpointing=cuda,
+        gradient_checkpointing=None,  # its old name, which TRL would set
+        dataloader_pin_memory=cuda,
+        save_strategy="steps",
+        save_steps=recipe.checkpoint_steps,
+        save_total_limit=2,
+        logging_steps=20,
+        logging_nan_inf_filter=False,
+        report_to="none",
+        disable_tqdm=True,
+    )
+
+
+def _last_checkpoint(scratch: Path) -> str | None:
+    """The last checkpoint that was written to its end: the trainer's state is its last file."""
+    found = sorted(scratch.glob("checkpoint-*"), key=lambda p: int(p.name.split("-")[1]))
+    for folder in reversed(found):
+        try:
+            json.loads((folder / "trainer_state.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            continue
+        print(f"resuming from {folder.name}")
+        return str(folder)
+    return None

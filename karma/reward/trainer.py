@@ -1,0 +1,132 @@
+"""TRL's ``RewardTrainer`` with a regression term, every reply seen once.
+
+TRL carries the model, the optimiser, checkpoints and resumption. What differs from it: a step holds
+families of replies and not pairs (``objectives.py`` says why), nothing is dropped for its length
+(``views.py`` has cut it), and the card and telemetry that TRL would send are left out.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from datasets import Dataset
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from trl import RewardTrainer
+
+from karma.errors import StageError
+from karma.jobs import Job
+from karma.reward.objectives import Step, centre_loss, pad, pair_loss, regression_loss
+from karma.reward.recipe import Objective
+
+
+@dataclass(frozen=True)
+class Collator:
+    """Makes the tensors of one step; the dataset holds positions only."""
+
+    ids: list[list[int]]
+    targets: np.ndarray
+    pad_token: int
+
+    def __call__(self, examples: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
+        """``input_ids`` and ``attention_mask`` (rows, longest), ``targets`` (rows,), ``pairs``."""
+        (step,) = examples
+        rows = step["rows"]
+        tokens, mask = pad([self.ids[row] for row in rows], self.pad_token)
+        return {
+            "input_ids": tokens,
+            "attention_mask": mask,
+            "targets": torch.tensor(self.targets[rows], dtype=torch.float32),
+            "pairs": torch.tensor(step["pairs"], dtype=torch.long).reshape(-1, 2),
+        }
+
+
+class ValuationTrainer(RewardTrainer):
+    """``RewardTrainer`` whose step is a family of replies and whose loss has a regression term."""
+
+    def plan(self, objective: Objective, steps: list[Step]) -> None:
+        """Set the objective, and the mean numbers of rows and pairs in a step.
+
+        The losses are sums over these means: each reply and each pair weighs the same over an
+        epoch, however the steps fell.
+        """
+        self.objective = objective
+        self.mean_rows = sum(len(step.rows) for step in steps) / len(steps)
+        self.mean_pairs = max(1.0, sum(len(step.pairs) for step in steps) / len(steps))
+
+    def compute_loss(
+        self,
+        model: torch.nn.Module,
+        inputs: dict[str, torch.Tensor],
+        return_outputs: bool = False,
+        num_items_in_batch: torch.Tensor | None = None,  # noqa: ARG002 - the trainer passes it
+    ) -> Any:
+        """The weighted sum of the terms. Raises StageError if it is no number."""
+        weights, pairs, targets = self.objective, inputs["pairs"], inputs["targets"]
+        outputs = model(
+            input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"], use_cache=False
+        )
+        rewards = outputs.logits.squeeze(-1).float()
+        margins = weights.margin * (targets[pairs[:, 0]] - targets[pairs[:, 1]])
+        terms = {
+            "pair_loss": pair_loss(rewards, pairs, margins) / self.mean_pairs,
+            "regression_loss": regression_loss(rewards, targets) / self.mean_rows,
+            "centre_loss": centre_loss(rewards, pairs) / self.mean_pairs,
+        }
+        loss = (
+            weights.pairs * terms["pair_loss"]
+            + weights.regression * terms["regression_loss"]
+            + weights.center * terms["centre_loss"]
+        )
+        if not torch.isfinite(loss):
+            raise StageError(
+                f"the loss is {loss.item()} at step {self.state.global_step}: "
+                "lower reward.lr, or look for broken weights in the backbone"
+            )
+        for name, value in terms.items():
+            self._metrics["train"][name].append(value.item())
+        return (loss, outputs) if return_outputs else loss
+
+    def _prepare_dataset(self, dataset: Dataset, *_: Any) -> Dataset:
+        """The schedule as it is; TRL would tokenize, and drop what is too long."""
+        return dataset
+
+    def _send_telemetry(self) -> None:
+        """Send nothing."""
+
+    def create_model_card(self, *_: Any, **__: Any) -> None:
+        """Write none: the artefact has a card of its own."""
+
+
+class Reporter(TrainerCallback):
+    """Passes the trainer's steps and metrics on to the job."""
+
+    def __init__(self, job: Job) -> None:
+        self.job = job
+
+    def on_step_end(
+        self,
+        _args: TrainingArguments,
+        state: TrainerState,
+        _control: TrainerControl,
+        **_: Any,
+    ) -> None:
+        """Report how far training is."""
+        self.job.progress(state.global_step, state.max_steps, "steps")
+
+    def on_log(
+        self,
+        _args: TrainingArguments,
+        state: TrainerState,
+        _control: TrainerControl,
+        logs: dict[str, float],
+        **_: Any,
+    ) -> None:
+        """Record the losses of the last steps."""
+        names = ("loss", "pair_loss", "regression_loss", "centre_loss", "grad_norm")
+        values = {name: logs[name] for name in names if name in logs}
+        if values and all(math.isfinite(value) for value in values.values()):
+            self.job.metrics(state.global_step, **values)
+            shown = ", ".join(f"{name} {value:.4f}" for name, value in values.items())
+            print(f"step {state.global_step}/{state.max_steps}: {shown}")

@@ -1,0 +1,133 @@
+"""Fine-tunes with TRL's SFTTrainer; what is interrupted goes on from its last checkpoint."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import torch
+from datasets import Dataset
+from transformers import (
+    AutoModelForCausalLM,
+    PrinterCallback,
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
+    TrainingArguments,
+)
+from trl import SFTConfig, SFTTrainer
+
+from karma.errors import InputError, StageError
+from karma.jobs import Job
+from karma.sft.data import Tokens
+from karma.sft.recipe import SftRecipe
+
+LOG_STEPS = 10
+
+
+class Reporter(TrainerCallback):
+    """Passes the trainer's numbers on, and stops at a loss that is no number."""
+
+    def __init__(self, job: Job) -> None:
+        self.job = job
+
+    def on_step_end(
+        self,
+        args: TrainingArguments,  # noqa: ARG002
+        state: TrainerState,
+        control: TrainerControl,  # noqa: ARG002
+        **kwargs: Any,  # noqa: ARG002
+    ) -> None:
+        self.job.progress(state.global_step, state.max_steps, "steps")
+
+    def on_log(
+        self,
+        args: TrainingArguments,  # noqa: ARG002
+        state: TrainerState,
+        control: TrainerControl,  # noqa: ARG002
+        logs: dict[str, float] | None = None,
+        **kwargs: Any,  # noqa: ARG002
+    ) -> None:
+        if logs is None or "loss" not in logs:
+            return
+        loss, step = logs["loss"], state.global_step
+        if not math.isfinite(loss):
+            raise StageError(f"the loss became {loss} by step {step}; lower sft.lr")
+        self.job.metrics(step, loss=loss, lr=logs["learning_rate"], grad_norm=logs["grad_norm"])
+
+
+def train(
+    job: Job, recipe: SftRecipe, seed: int, tokenizer: Any, tokens: Tokens
+) -> tuple[Any, dict[str, float]]:
+    """The fine-tuned model and its numbers: ``steps``, ``loss_first`` and ``loss_last``.
+
+    The losses are the mean cross-entropy in nats of a reply's token, over the first and the last
+    logged steps.
+    """
+    cuda = job.compute == "cuda"
+    if cuda and not torch.cuda.is_available():
+        raise InputError(
+            "compute", "cuda is asked for, and no card is there", "Set compute: cpu, or find one."
+        )
+    torch.manual_seed(seed)
+    # Weights stay in single precision: at a small learning rate bfloat16 rounds updates away.
+    model = AutoModelForCausalLM.from_pretrained(job.inputs["base"], dtype=torch.float32)
+    checkpoints = job.scratch / "checkpoints"
+    trainer = SFTTrainer(
+        model=model,
+        args=_arguments(recipe, seed, checkpoints, cuda=cuda),
+        train_dataset=Dataset.from_list(tokens.rows),
+        processing_class=tokenizer,
+        callbacks=[Reporter(job)],
+    )
+    trainer.remove_callback(PrinterCallback)
+    last = _last_whole(checkpoints)
+    if last is not None:
+        print(f"sft: goes on from {last.name}")
+    trainer.train(resume_from_checkpoint=None if last is None else str(last))
+    losses = [line["loss"] for line in trainer.state.log_history if "loss" in line]
+    numbers = {
+        "steps": trainer.state.global_step,
+        "loss_first": losses[0],
+        "loss_last": losses[-1],
+    }
+    return trainer.model, numbers
+
+
+def _arguments(recipe: SftRecipe, seed: int, checkpoints: Path, *, cuda: bool) -> SFTConfig:
+    """The recipe in the trainer's words."""
+    return SFTConfig(
+        output_dir=str(checkpoints),
+        num_train_epochs=recipe.epochs,
+        learning_rate=recipe.lr,
+        warmup_steps=recipe.warmup,
+        lr_scheduler_type="linear",
+        weight_decay=recipe.weight_decay,
+        per_device_train_batch_size=recipe.batch,
+        gradient_accumulation_steps=recipe.accumulate,
+        completion_only_loss=True,
+        # The tokens fit already; the trainer would cut without saying so.
+        max_length=None,
+        # On a CPU both cost much and save nothing.
+        bf16=cuda,
+        activation_checkpointing=cuda,
+        use_cpu=not cuda,
+        seed=seed,
+        data_seed=seed,
+        train_sampling_strategy="group_by_length",
+        logging_steps=LOG_STEPS,
+        logging_first_step=True,
+        # A loss that is no number must be seen, not averaged away.
+        logging_nan_inf_filter=False,
+        save_strategy="steps",
+        save_steps=recipe.checkpoint_steps,
+        save_total_limit=2,
+        report_to="none",
+        disable_tqdm=True,
+        dataloader_pin_memory=cuda,
+    )
+
+
+def _last_whole(checkpoints: Path) -> Path | None:
+    """The latest checkpoint that was written to its end: the trainer's state comes last."""
+    whole = [path.parent for path in checkpoints.glob("checkpoint-*/trainer_state.json")]
+    return max(whole, key=lambda path: int(path.name.removeprefix("checkpoint-")), default=None)

@@ -1,0 +1,312 @@
+"""The content-addressed store: artefacts, the records that tie keys to them, and what is in work.
+
+Layout below the root (the workspace):
+
+    objects/<digest>/              an artefact: its files and manifest.json
+    objects/<digest>/log/<key>/    what the job that made it printed and measured; not in the digest
+    records/<stage>/<key>.json     fingerprint, digest, time, memory; written last
+    refs/<recipe>/<instance>.json  the last key of an instance: the "old" of ``karma why``
+    tries/<recipe>/<instance>.json the key that it was last run under, finished or not
+    runs/<key>.json                the MLflow run that made the record's artefact
+    scratch/<key>/                 a job in work: out/, state/ (checkpoints), log.txt, failure.json
+    outbox/                        what MLflow has not been told yet
+    locks/                         one file a key, held with flock while its job runs
+    sources.json                   digests of input files, by path, size, mtime and inode
+
+Commit is atomic: the job's folder is hashed, synced and renamed to its digest, and only then is the
+record written, with a link that fails if another process was first. A crash leaves either nothing
+that looks finished or everything. What this module leaves out on purpose: what a key is made of
+(``fingerprint``) and what is stale (``plan``).
+"""
+
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import socket
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from karma.errors import WorkspaceError
+
+CHUNK = 1 << 20
+
+
+def canonical(document: Any) -> bytes:
+    """``document`` as JSON whose bytes depend on its content only."""
+    return json.dumps(
+        document, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+    ).encode()
+
+
+def sha256(path: Path) -> str:
+    """The SHA-256 of a file's bytes, as hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Put ``data`` at ``path`` so that a reader sees all of it or what was there before."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    new = path.with_name(f".{path.name}.{os.getpid()}.{time.monotonic_ns()}")
+    with new.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    new.rename(path)
+    _sync_folder(path.parent)
+
+
+def read_json(path: Path) -> Any | None:
+    """The JSON document at ``path``, or None if there is no such file."""
+    try:
+        return json.loads(path.read_bytes())
+    except FileNotFoundError:
+        return None
+
+
+def manifest_of(folder: Path) -> dict[str, dict[str, Any]]:
+    """Size and SHA-256 of each file of an artefact, by relative path; ``log/`` does not count."""
+    files = {}
+    for path in sorted(folder.rglob("*")):
+        name = path.relative_to(folder).as_posix()
+        if path.is_dir() or name == "manifest.json" or name.startswith("log/"):
+            continue
+        files[name] = {"size": path.stat().st_size, "sha256": sha256(path)}
+    return files
+
+
+def digest_of(files: dict[str, dict[str, Any]]) -> str:
+    """The digest of an artefact: the SHA-256 of its manifest's files."""
+    return hashlib.sha256(canonical(files)).hexdigest()
+
+
+class Store:
+    """A workspace on a local disk; safe for many processes at once."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root.absolute()
+
+    def create(self) -> None:
+        """Make the folders. Raises WorkspaceError if the workspace cannot be written."""
+        try:
+            for name in ("objects", "records", "refs", "runs", "scratch", "outbox", "locks"):
+                (self.root / name).mkdir(parents=True, exist_ok=True)
+            probe = self.root / f".probe.{os.getpid()}"
+            probe.write_bytes(b"")
+            probe.unlink()
+        except OSError as error:
+            raise WorkspaceError(
+                f"workspace {self.root}",
+                f"it cannot be written ({error.strerror})",
+                "Name another with --workspace or KARMA_WORKSPACE.",
+            ) from error
+
+    # Artefacts
+
+    def path(self, digest: str) -> Path:
+        """The folder of an artefact."""
+        return self.root / "objects" / digest
+
+    def manifest(self, digest: str) -> dict[str, dict[str, Any]] | None:
+        """The files of an artefact, or None if it is not there."""
+        return read_json(self.path(digest) / "manifest.json")
+
+    def intact(self, digest: str) -> bool:
+        """Whether all files of an artefact are there with their sizes; contents are not reread."""
+        files = self.manifest(digest)
+        if files is None:
+            return False
+        folder = self.path(digest)
+        try:
+            return all((folder / name).stat().st_size == f["size"] for name, f in files.items())
+        except FileNotFoundError:
+            return False
+
+    # Records
+
+    def record(self, stage: str, key: str) -> dict[str, Any] | None:
+        """What is known of the artefact that ``key`` stands for, or None if it was never built."""
+        return read_json(self.root / "records" / stage / f"{key}.json")
+
+    def commit(self, stage: str, key: str, facts: dict[str, Any]) -> dict[str, Any]:
+        """Turn ``scratch/<key>/out`` into an artefact and write its record; return the record.
+
+        ``facts`` (fingerprint, seconds, memory, ...) become part of the record. If another process
+        was first, its record stands and is returned. A record whose artefact is gone is replaced.
+        """
+        out = self.root / "scratch" / key / "out"
+        files = manifest_of(out)
+        digest = digest_of(files)
+        (out / "manifest.json").write_bytes(canonical(files))
+        for path in out.rglob("*"):
+            if path.is_file():
+                _sync(path)
+        self._place(out, digest, key)
+        record = {"stage": stage, "key": key, "digest": digest, "files": files, **facts}
+        standing = self.record(stage, key)
+        if standing is not None and self.intact(standing["digest"]):
+            record = standing
+        else:
+            write_atomically(
+                self.root / "records" / stage / f"{key}.json",
+                json.dumps(record, indent=1, sort_keys=True).encode(),
+            )
+        shutil.rmtree(self.root / "scratch" / key, ignore_errors=True)
+        return record
+
+    def _place(self, out: Path, digest: str, key: str) -> None:
+        """Rename a finished job's folder to its digest, its log below the log of the object."""
+        target = self.path(digest)
+        log = out / "log"
+        if log.exists():
+            log.rename(out / "log.tmp")
+            log.mkdir()
+            (out / "log.tmp").rename(log / key)
+        if target.exists() and self.intact(digest):
+            if log.exists() and not (target / "log" / key).exists():
+                (target / "log").mkdir(exist_ok=True)
+                (log / key).rename(target / "log" / key)
+            return
+        if target.exists():
+            # Damaged: move it aside in one step, so that nobody sees half of it.
+            target.rename(self.root / "scratch" / f"damaged-{digest[:16]}-{time.time_ns()}")
+        out.rename(target)
+        _sync_folder(target.parent)
+
+    # Work in progress
+
+    def begin(self, key: str) -> Path:
+        """An empty ``scratch/<key>/out`` beside the checkpoints of an earlier try; its parent."""
+        folder = self.root / "scratch" / key
+        shutil.rmtree(folder / "out", ignore_errors=True)
+        (folder / "out").mkdir(parents=True)
+        (folder / "state").mkdir(exist_ok=True)
+        return folder
+
+    def failure(self, key: str) -> str | None:
+        """The message of the last try, if it failed and no try has succeeded since."""
+        document = read_json(self.root / "scratch" / key / "failure.json")
+        return None if document is None else document["error"]
+
+    def fail(self, key: str, error: str) -> None:
+        """Remember that the last try for ``key`` failed."""
+        document = json.dumps({"error": error}).encode()
+        write_atomically(self.root / "scratch" / key / "failure.json", document)
+
+    @contextmanager
+    def lock(self, key: str, waiting: Callable[[str], None]) -> Iterator[None]:
+        """Hold ``key`` alone. While another holds it, ``waiting`` is told once who and since when.
+
+        The kernel frees the lock when its holder dies.
+        """
+        path = self.root / "locks" / key
+        with path.open("a+", encoding="utf-8") as file:
+            told = False
+            while True:
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError:
+                    if not told:
+                        waiting(path.read_text(encoding="utf-8") or "another process")
+                        told = True
+                    time.sleep(0.2)
+            file.truncate(0)
+            since = time.strftime("%Y-%m-%d %H:%M:%S")
+            file.write(f"pid {os.getpid()} on {socket.gethostname()} since {since}")
+            file.flush()
+            yield
+
+    # References and small notes
+
+    def ref(self, recipe: str, instance: str) -> dict[str, Any] | None:
+        """The last key and digest of an instance of a recipe, or None."""
+        return read_json(self.root / "refs" / recipe / f"{instance}.json")
+
+    def set_ref(self, recipe: str, instance: str, key: str, digest: str) -> None:
+        """Remember the last key and digest of an instance of a recipe."""
+        document = {"key": key, "digest": digest}
+        if self.ref(recipe, instance) != document:
+            write_atomically(
+                self.root / "refs" / recipe / f"{instance}.json", json.dumps(document).encode()
+            )
+
+    def last_try(self, recipe: str, instance: str) -> str | None:
+        """The key that an instance was last run under, finished or not."""
+        document = read_json(self.root / "tries" / recipe / f"{instance}.json")
+        return None if document is None else str(document["key"])
+
+    def set_try(self, recipe: str, instance: str, key: str) -> None:
+        """Remember the key that an instance is run under."""
+        path = self.root / "tries" / recipe / f"{instance}.json"
+        write_atomically(path, json.dumps({"key": key}).encode())
+
+    def recipes(self) -> list[str]:
+        """The recipes that were ever run here, the latest first."""
+        found = sorted((self.root / "tries").glob("*"), key=lambda p: p.stat().st_mtime)
+        return [path.name for path in reversed(found)]
+
+    def mlflow_run(self, key: str) -> dict[str, str] | None:
+        """The MLflow run that made the artefact of ``key``, once the server has been told."""
+        return read_json(self.root / "runs" / f"{key}.json")
+
+    def set_mlflow_run(self, key: str, document: dict[str, str]) -> None:
+        """Remember the MLflow run that made the artefact of ``key``."""
+        write_atomically(self.root / "runs" / f"{key}.json", json.dumps(document).encode())
+
+    def log_folder(self, stage: str, key: str) -> Path | None:
+        """Where a finished job's log lies, or that of a job in work; None if there is none."""
+        record = self.record(stage, key)
+        if record is not None:
+            folder = self.path(record["digest"]) / "log" / key
+            return folder if folder.exists() else None
+        folder = self.root / "scratch" / key
+        return folder if folder.exists() else None
+
+    # Input files
+
+    def known_digest(self, path: Path) -> str | None:
+        """The SHA-256 of an input file, if it was hashed and has not changed since; never reads it.
+
+        A file is the same while its size, mtime and inode are. Raises FileNotFoundError.
+        """
+        entry = (read_json(self.root / "sources.json") or {}).get(str(path.absolute()))
+        return entry["sha256"] if entry and entry["stat"] == _stat(path) else None
+
+    def hash_source(self, path: Path) -> str:
+        """The SHA-256 of an input file, read only if it has to be, and remembered."""
+        known = self.known_digest(path)
+        if known is not None:
+            return known
+        before = _stat(path)
+        digest = sha256(path)
+        if _stat(path) != before:
+            raise WorkspaceError(str(path), "it changed while it was read", "Run again.")
+        with self.lock("sources", lambda _: None):
+            entries = read_json(self.root / "sources.json") or {}
+            entries[str(path.absolute())] = {"stat": before, "sha256": digest}
+            write_atomically(self.root / "sources.json", json.dumps(entries, indent=1).encode())
+        return digest
+
+
+def _stat(path: Path) -> list[int]:
+    found = path.stat()
+    return [found.st_size, found.st_mtime_ns, found.st_ino]
+
+
+def _sync(path: Path) -> None:
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+
+
+def _sync_folder(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

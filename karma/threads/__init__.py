@@ -1,0 +1,1 @@
+"""Stage ``threads``: conversations out of the rows of one range of thread ids."""

@@ -1,0 +1,85 @@
+"""The recipe's section ``threads``: what a conversation holds, which replies count, who learns."""
+
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from karma.section import Section
+
+
+class SplitShares(Section):
+    """Which share of the threads is held out; the rest is for training."""
+
+    validation: float = Field(default=0.05, ge=0, lt=1)
+    """For fitting nothing but choices."""
+    test: float = Field(default=0.10, ge=0, lt=1)
+    """For evaluation only."""
+
+    @model_validator(mode="after")
+    def _leaves_something_to_train_on(self) -> Self:
+        if self.validation + self.test >= 1:
+            raise ValueError("validation and test together must stay below 1")
+        return self
+
+
+class UseShares(Section):
+    """How the training threads are shared out; weights, made to sum to 1."""
+
+    sft: float = Field(default=0.30, ge=0)
+    """For fine-tuning the exposed starting policy."""
+    reward: float = Field(default=0.40, ge=0)
+    """For the reward models that PPO optimises."""
+    gold: float = Field(default=0.15, ge=0)
+    """For a second reward model that nobody optimises."""
+    ppo: float = Field(default=0.15, ge=0)
+    """For the prompts of PPO."""
+
+    @model_validator(mode="after")
+    def _some_weight(self) -> Self:
+        if self.sft + self.reward + self.gold + self.ppo <= 0:
+            raise ValueError("at least one use must have a share above 0")
+        return self
+
+
+class ThreadsRecipe(Section):
+    """Conversations: their context, the replies that count, and the splits."""
+
+    width: int = Field(default=200_000, ge=1)
+    """Thread ids per range (their decimal values). A range is built at a time: 200,000 threads of
+    recent years hold about 1.5 million comments and want about 2 GiB."""
+    turns: int = Field(default=8, ge=1)
+    """At most so many comments stand before a reply, the nearest ones."""
+    post: bool = True
+    """Whether a context begins with the post's title and text."""
+    orphans: Literal["drop", "keep"] = "drop"
+    """Replies whose chain of comments is broken: dropped, or kept with what there is of it (their
+    depth is unknown then). A chain that runs in a circle has no beginning and is always dropped."""
+    deleted: str = Field(default="[deleted]", min_length=1)
+    """What stands in a context for a comment or title that was deleted or removed. Such a comment
+    is never a reply."""
+    subreddits: Literal["all"] | tuple[str, ...] = "all"
+    """The subreddits to take, or all."""
+    exclude_subreddits: tuple[str, ...] = ()
+    """Subreddits to leave out."""
+    min_age_hours: float = Field(default=36, ge=0)
+    """A reply counts if its score was read at least so long after it was written; replies of
+    unknown age pass, counted."""
+    bots: Literal["drop", "keep"] = "drop"
+    """Replies of accounts that are programs. In contexts they stay."""
+    stickied: Literal["drop", "keep"] = "drop"
+    """Replies that moderators pinned. In contexts they stay."""
+    over_18: Literal["drop", "keep"] = "drop"
+    """Replies under posts for adults; a post that is missing passes."""
+    min_chars: int = Field(default=2, ge=1)
+    """Shorter replies are dropped."""
+    max_chars: int = Field(default=2000, ge=1)
+    """Longer replies are dropped."""
+    duplicate_chars: int | None = Field(default=100, ge=1)
+    """Of replies of at least so many characters that say the same across splits or uses, the later
+    ones are dropped. Shorter ones are what everybody says. Null: nothing is dropped."""
+    split: SplitShares = SplitShares()
+    """Which threads are held out."""
+    uses: UseShares = UseShares()
+    """What the training threads are used for."""
+    memory_mb: int = Field(default=2048, ge=256)
+    """What the database may use (MiB); more than that goes to disk."""

@@ -1,0 +1,223 @@
+"""Processes that run jobs one after the other, so that torch is imported once a slot.
+
+The parent writes one specification a line to a worker's standard input and reads messages, one
+JSON document a line, from its standard output. A thread in the worker reads that input all the
+time: when it ends, because the parent closed it or died, even by kill -9, the worker is gone at
+once. What a job prints goes to its log.
+
+Children never share threads: each runs with one thread, because two training processes with two
+threads each came to a standstill on two cores.
+"""
+
+import contextlib
+import json
+import os
+import queue
+import signal
+import subprocess
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from karma import jobs
+from karma.errors import StageError, UserError
+
+# Before torch is imported: a thread that waits must not spin.
+ENVIRONMENT = {
+    "OMP_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    "OMP_WAIT_POLICY": "passive",
+    "TOKENIZERS_PARALLELISM": "false",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "PYTHONUNBUFFERED": "1",
+}
+
+
+class Worker:
+    """One child process that runs jobs; use it from one thread at a time."""
+
+    def __init__(self, extra: dict[str, str]) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "karma.worker"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env={**os.environ, **ENVIRONMENT, **extra},
+        )
+
+    def run(self, spec: dict[str, Any], folder: Path, report: jobs.Progress) -> dict[str, Any]:
+        """Run a job in ``folder`` (``out/``, ``state/``, ``log.txt``); return time and memory.
+
+        Raises UserError for the user's mistakes, StageError for anything else.
+        """
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        line = json.dumps({"spec": spec, "folder": str(folder)})
+        try:
+            self._process.stdin.write(line.encode() + b"\n")
+            self._process.stdin.flush()
+        except BrokenPipeError:
+            raise self._died() from None
+        for message in self._process.stdout:
+            document = json.loads(message)
+            if document["type"] == "progress":
+                report(document["done"], document["total"], document["unit"])
+            elif document["type"] == "done":
+                return {name: document[name] for name in ("seconds", "cpu_seconds", "peak_mib")}
+            elif document["user"]:
+                raise _ToldError(document["message"])
+            else:
+                raise StageError(document["message"])
+        raise self._died()
+
+    def _died(self) -> StageError:
+        code = self._process.wait()
+        cause = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+        return StageError(f"the process that ran it ended with {cause}")
+
+    @property
+    def alive(self) -> bool:
+        """Whether the process can take another job."""
+        return self._process.poll() is None
+
+    def close(self) -> None:
+        """End the process; a job in it is lost."""
+        assert self._process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):
+            self._process.stdin.close()
+        self._process.wait()
+        assert self._process.stdout is not None
+        self._process.stdout.close()
+
+
+class _ToldError(UserError):
+    """A user's mistake that a job found, already in words."""
+
+    def __init__(self, message: str) -> None:
+        Exception.__init__(self, message)
+
+
+class Pool:
+    """As many workers as there are slots, started when they are first needed.
+
+    With ``cards`` each slot is a GPU, and a worker ends after its job so that the memory is free.
+    """
+
+    def __init__(self, slots: int, cards: tuple[str, ...] = ()) -> None:
+        self._cards = cards
+        self._slots: queue.Queue[tuple[dict[str, str], Worker | None]] = queue.Queue()
+        self._open: set[Worker] = set()
+        self._guard = threading.Lock()
+        for number in range(len(cards) or slots):
+            self._slots.put(({"CUDA_VISIBLE_DEVICES": cards[number]} if cards else {}, None))
+
+    def run(
+        self,
+        spec: dict[str, Any],
+        folder: Path,
+        report: jobs.Progress,
+        started: Callable[[], None],
+    ) -> dict[str, Any]:
+        """Wait for a slot, say so, and run the job in it. Raises as ``Worker.run`` does."""
+        with self._slot() as worker:
+            started()
+            return worker.run(spec, folder, report)
+
+    @contextlib.contextmanager
+    def _slot(self) -> Iterator[Worker]:
+        extra, worker = self._slots.get()
+        try:
+            if worker is None or not worker.alive:
+                worker = Worker(extra)
+                with self._guard:
+                    self._open.add(worker)
+            yield worker
+        finally:
+            if self._cards and worker is not None:
+                worker.close()
+            self._slots.put((extra, worker))
+
+    def close(self) -> None:
+        """End all workers, also those in the middle of a job."""
+        with self._guard:
+            for worker in self._open:
+                worker.close()
+
+
+def gpus() -> tuple[str, ...]:
+    """The CUDA cards of this machine that a job may use, by number; torch is not asked."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None:
+        return tuple(card for card in visible.split(",") if card not in ("", "-1"))
+    folder = Path("/proc/driver/nvidia/gpus")
+    count = len(list(folder.iterdir())) if folder.is_dir() else 0
+    return tuple(str(number) for number in range(count))
+
+
+def main() -> None:
+    """The child: run jobs until the parent's end of the pipe closes."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's business
+    messages = os.fdopen(os.dup(1), "wb", buffering=0)
+    waiting: queue.Queue[bytes] = queue.Queue()
+    threading.Thread(target=_listen, args=(waiting,), daemon=True).start()
+    while True:
+        request = json.loads(waiting.get())
+        _send(messages, _perform(request["spec"], Path(request["folder"]), messages))
+
+
+def _listen(waiting: "queue.Queue[bytes]") -> None:
+    """Take requests from the parent; when its end of the pipe closes, end at once."""
+    for line in sys.stdin.buffer:
+        waiting.put(line)
+    os._exit(1)
+
+
+def _perform(spec: dict[str, Any], folder: Path, messages: BinaryIO) -> dict[str, Any]:
+    with (folder / "log.txt").open("ab") as log:
+        os.dup2(log.fileno(), 1)
+        os.dup2(log.fileno(), 2)
+    print(json.dumps(spec))
+    last = 0.0
+
+    def report(done: float, total: float, unit: str) -> None:
+        nonlocal last
+        if time.monotonic() - last > 0.2 or done >= total:
+            last = time.monotonic()
+            _send(messages, {"type": "progress", "done": done, "total": total, "unit": unit})
+
+    Path("/proc/self/clear_refs").write_text("5")  # the peak of memory starts anew
+    wall, processor = time.monotonic(), time.process_time()
+    try:
+        jobs.call(spec, folder / "out", folder / "state", report)
+    except UserError as error:
+        print(f"error: {error}")
+        return {"type": "error", "user": True, "message": str(error)}
+    except Exception as error:
+        traceback.print_exc()
+        message = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+        return {"type": "error", "user": False, "message": message}
+    finally:
+        sys.stdout.flush()
+    return {
+        "type": "done",
+        "seconds": round(time.monotonic() - wall, 3),
+        "cpu_seconds": round(time.process_time() - processor, 3),
+        "peak_mib": _peak_mib(),
+    }
+
+
+def _peak_mib() -> int:
+    """The most memory that this process held since the peak was reset, in MiB."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) // 1024 for line in lines if line.startswith("VmHWM"))
+
+
+def _send(messages: BinaryIO, document: dict[str, Any]) -> None:
+    messages.write(json.dumps(document).encode() + b"\n")
+
+
+if __name__ == "__main__":
+    main()

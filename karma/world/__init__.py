@@ -1,0 +1,1 @@
+"""Stage ``world``: a simulated Reddit whose truth is known."""

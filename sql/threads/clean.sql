@@ -1,0 +1,50 @@
+-- One text as a person reads it: entities resolved, line ends and NUL signs gone; null if deleted.
+-- Most texts are clean already: the costly chain runs only on those that are not.
+CREATE MACRO clean(written) AS
+CASE
+    WHEN
+        strlen(written) < 64
+        AND lower(trim(written)) IN (
+            '',
+            '[deleted]',
+            '[removed]',
+            '[deleted by user]',
+            '[removed by reddit]',
+            '[ removed by reddit ]'
+        )
+        THEN NULL
+    WHEN regexp_matches(written, '[&\r\x00]|^\s|\s$')
+        THEN
+            nullif(
+                trim(
+                    replace(
+                        replace(
+                            replace(
+                                replace(
+                                    replace(
+                                        replace(
+                                            replace(written, chr(0), ''),
+                                            chr(13) || chr(10),
+                                            chr(10)
+                                        ),
+                                        chr(13),
+                                        chr(10)
+                                    ),
+                                    '&lt;',
+                                    '<'
+                                ),
+                                '&gt;',
+                                '>'
+                            ),
+                            '&#39;',
+                            ''''
+                        ),
+                        '&amp;',
+                        '&'
+                    ),
+                    ' ' || chr(9) || chr(10)
+                ),
+                ''
+            )
+    ELSE written
+END

@@ -1,0 +1,9 @@
+-- One row per post id of the range.
+CREATE TABLE posts (
+    id VARCHAR,
+    title VARCHAR,
+    text VARCHAR,
+    score BIGINT,
+    created_utc BIGINT,
+    over_18 BOOLEAN
+)

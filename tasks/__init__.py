@@ -1,0 +1,1 @@
+"""How a stage runs: one thin, named Prefect task a stage."""

@@ -1,0 +1,250 @@
+"""What every task does: is the instance fresh? If not, run its job in a worker and commit.
+
+``TASKS`` holds one named Prefect task a stage. Prefect orders, shows and retries; whether a result
+can be reused is decided here, from the store, because Prefect's own cache knows neither the code
+behind a task nor whether an artefact is still there.
+"""
+
+import os
+import time
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State
+from prefect.states import Completed
+
+from karma import worker
+from karma.dag import SOURCES, STAGES, Dag, Node, fingerprint
+from karma.errors import InputError, StageError, UserError
+from karma.fingerprint import key_of
+from karma.outbox import Outbox
+from karma.plan import source_digest
+from karma.store import Store, read_json
+from tasks import entries
+
+
+class Console(Protocol):
+    """What tells a person how the run goes."""
+
+    def started(self, instance: str) -> None:
+        """A job has a slot."""
+
+    def progress(self, instance: str, done: float, total: float, unit: str) -> None:
+        """A job is ``done`` of ``total`` ``unit``."""
+
+    def ended(self, instance: str, words: str) -> None:
+        """An instance is done with, one way or another."""
+
+    def say(self, words: str) -> None:
+        """Anything else."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of an instance."""
+
+    key: str
+    digest: str
+    ran: bool
+
+
+class Run:
+    """One pipeline run: what its tasks share. A plain object: Prefect passes it on as it is."""
+
+    def __init__(self, dag: Dag, store: Store, console: Console) -> None:
+        self.id = uuid.uuid4().hex
+        self.dag = dag
+        self.store = store
+        self.console = console
+        self.outbox = Outbox(store.root)
+        self.outcomes: dict[str, Outcome] = {}
+        self.failures: dict[str, Exception] = {}
+        slots = dag.settings.slots or len(os.sched_getaffinity(0))
+        self._pool = worker.Pool(slots)
+        self._cards: worker.Pool | None = None
+        if dag.settings.compute == "cuda":
+            self._cards = worker.Pool(0, _cards())
+
+    def pool(self, stage: str) -> worker.Pool:
+        """The workers that run a stage's jobs: a card's for a trained stage, if there are cards."""
+        if self._cards is not None and STAGES[stage].trained:
+            return self._cards
+        return self._pool
+
+    def close(self) -> None:
+        """End all workers."""
+        self._pool.close()
+        if self._cards is not None:
+            self._cards.close()
+
+
+def _cards() -> tuple[str, ...]:
+    cards = worker.gpus()
+    if not cards:
+        raise InputError(
+            "compute: cuda",
+            "this machine has no CUDA card",
+            "Run on one that has, or set compute=cpu.",
+        )
+    return cards
+
+
+def bring_up_to_date(run: Run, instance: str) -> State:
+    """Make sure that an instance's artefact exists for the inputs as they are.
+
+    Returns a state named ``Cached`` if nothing had to run. Raises what its job raised.
+    """
+    node = run.dag.nodes[instance]
+    try:
+        outcome = _source(run, node) if node.source else _stage(run, node)
+    except Exception as error:
+        run.failures[instance] = error
+        run.console.ended(instance, f"failed: {error}")
+        raise
+    run.outcomes[instance] = outcome
+    return Completed(name="Completed" if outcome.ran else "Cached", message=outcome.digest[:16])
+
+
+TASKS = {
+    stage: task(name=stage, cache_policy=NO_CACHE, persist_result=False)(bring_up_to_date)
+    for stage in (*SOURCES, *STAGES)
+}
+
+
+def _source(run: Run, node: Node) -> Outcome:
+    """Hash an input if it is not known yet."""
+    source = node.source
+    assert source is not None
+    if not source.member and not source.revision and not source.files:
+        raise InputError(
+            str(source.path), "there is no such file", "Check the path in the recipe, or --set it."
+        )
+    for path in source.files:
+        try:
+            run.store.hash_source(path)
+        except OSError as error:
+            reason = error.strerror or "it cannot be read"
+            raise InputError(str(path), reason, "Check the path and its rights.") from error
+    files: dict[str, Any] = {}
+    for name in node.inputs.values():
+        record = run.store.record(run.dag.nodes[name].stage, run.outcomes[name].key)
+        assert record is not None
+        files = record["files"]
+    digest = source_digest(source, run.store, files)
+    if digest is None:
+        raise InputError(node.id, "its files are not there", "Check the path in the recipe.")
+    return Outcome("", digest, ran=False)
+
+
+def _stage(run: Run, node: Node) -> Outcome:
+    key, _ = _key(run, node)
+    record = run.store.record(node.stage, key)
+    if record is not None and (node.stage != "report" or run.store.intact(record["digest"])):
+        # Files that are gone are rebuilt when something that runs needs them.
+        outcome = Outcome(key, record["digest"], ran=False)
+    else:
+        outcome = _build(run, node)
+    run.store.set_ref(run.dag.recipe, node.id, outcome.key, outcome.digest)
+    return outcome
+
+
+def _key(run: Run, node: Node) -> tuple[str, dict[str, Any]]:
+    """The key of a node, its inputs being done. The report does without what failed."""
+    digests = {r: run.outcomes[n].digest for r, n in node.inputs.items() if n in run.outcomes}
+    document = fingerprint(node, run.dag.settings, digests)
+    return key_of(document), document
+
+
+def _build(run: Run, node: Node) -> Outcome:
+    """Run a node's job, its inputs' files rebuilt first where they are gone."""
+    store = run.store
+    for name in node.inputs.values():
+        if name in run.outcomes:
+            _restore(run, run.dag.nodes[name])
+    key, document = _key(run, node)
+
+    def waiting(holder: str) -> None:
+        run.console.say(f"{node.id} waits for {holder}, which is at it too")
+
+    with store.lock(key, waiting):
+        record = store.record(node.stage, key)
+        if record is not None and store.intact(record["digest"]):
+            run.console.ended(node.id, "done by another run")
+            return Outcome(key, record["digest"], ran=False)
+        record = _run_job(run, node, key, document)
+    return Outcome(key, record["digest"], ran=True)
+
+
+def _restore(run: Run, node: Node) -> None:
+    """Rebuild the files of an input if they are gone; what it is made from may have to be, too."""
+    if node.source:
+        for name in node.inputs.values():
+            _restore(run, run.dag.nodes[name])
+    elif not run.store.intact(run.outcomes[node.id].digest):
+        run.console.say(f"{node.id}: its files are gone from the store and are made again")
+        run.outcomes[node.id] = outcome = _build(run, node)
+        run.store.set_ref(run.dag.recipe, node.id, outcome.key, outcome.digest)
+
+
+def _run_job(run: Run, node: Node, key: str, document: dict[str, Any]) -> dict[str, Any]:
+    store = run.store
+    folder = store.begin(key)
+    store.set_try(run.dag.recipe, node.id, key)
+    spec = {
+        "job": node.job,
+        "config": node.config,
+        "inputs": {r: str(p) for r, n in node.inputs.items() if (p := _path(run, n)) is not None},
+        "compute": run.dag.settings.compute if STAGES[node.stage].trained else "cpu",
+    }
+    began = time.time()
+    try:
+        usage = run.pool(node.stage).run(
+            spec,
+            folder,
+            lambda done, total, unit: run.console.progress(node.id, done, total, unit),
+            lambda: run.console.started(node.id),
+        )
+        _unchanged(run, node)
+    except (UserError, StageError) as error:
+        store.fail(key, str(error))
+        raise
+    _keep_log(folder)
+    ranges = read_json(folder / "out" / "profile.json")["ranges"] if node.stage == "dumps" else []
+    facts = {"fingerprint": document, "began": began, "ranges": sorted(ranges), **usage}
+    record = store.commit(node.stage, key, facts)
+    run.console.ended(node.id, f"{usage['seconds']:.1f} s")
+    if node.stage != "evals":
+        run.outbox.put(entries.stage(run, node, record))
+    return record
+
+
+def _path(run: Run, name: str) -> Path | None:
+    """Where a job finds an input; None for one that it loads from a hub."""
+    if name not in run.outcomes:
+        return None
+    source = run.dag.nodes[name].source
+    if source is None:
+        return run.store.path(run.outcomes[name].digest)
+    if source.member:
+        return run.store.path(run.outcomes["world"].digest) / source.member
+    return source.path.absolute() if source.path else None
+
+
+def _unchanged(run: Run, node: Node) -> None:
+    """An input file must still be what was hashed. Raises InputError if it changed meanwhile."""
+    for name in node.inputs.values():
+        source = run.dag.nodes[name].source
+        for path in source.files if source else ():
+            if run.store.known_digest(path) is None:
+                raise InputError(str(path), "it changed during the run", "Run again.")
+
+
+def _keep_log(folder: Path) -> None:
+    """Let the job's output travel with its artefact, outside the digest."""
+    log = folder / "out" / "log"
+    log.mkdir(exist_ok=True)
+    (folder / "log.txt").rename(log / "output.txt")

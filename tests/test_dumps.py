@@ -1,0 +1,318 @@
+"""Stage ``dumps``: every line of a dump is used, blank, or set aside with its reason."""
+
+import bz2
+import gzip
+import hashlib
+import hmac
+import json
+import lzma
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+import zstandard
+from hypothesis import given
+from hypothesis import strategies as st
+
+from karma.dumps import privacy
+from karma.dumps.job import run
+from karma.dumps.lines import Chunk, LongLine, chunks
+from karma.errors import InputError
+from karma.jobs import Job
+
+REDDIT = Path(__file__).parents[2] / "shared" / "data" / "reddit"
+needs_reddit = pytest.mark.skipif(not REDDIT.exists(), reason="the real dumps are not here")
+PACK: dict[str, Callable[[bytes], bytes]] = {
+    ".zst": zstandard.ZstdCompressor(write_checksum=True).compress,
+    ".bz2": bz2.compress,
+    ".gz": gzip.compress,
+    ".xz": lzma.compress,
+    ".ndjson": lambda data: data,
+}
+
+
+def comment(name: str, **changes: Any) -> dict[str, Any]:
+    """A comment as Pushshift writes it."""
+    row = {
+        "id": name,
+        "link_id": "t3_100",
+        "parent_id": "t3_100",
+        "author": "Somebody",
+        "subreddit": "aww",
+        "body": f"text of {name}",
+        "score": 3,
+        "created_utc": 1136074029,
+        "retrieved_on": 1136274029,
+        "edited": False,
+        "stickied": False,
+        "distinguished": None,
+    }
+    return row | changes
+
+
+def lines(*rows: dict[str, Any] | bytes) -> bytes:
+    """Rows as JSON lines; bytes stand as they are."""
+    return b"".join(
+        (row if isinstance(row, bytes) else json.dumps(row).encode()) + b"\n" for row in rows
+    )
+
+
+def dumps(path: Path, kind: str = "comments", **options: Any) -> tuple[dict[str, Any], Path]:
+    """Run the stage on ``path``; returns its profile and its folder."""
+    out = path.with_name(path.name + ".out")
+    out.mkdir()
+    inputs = {"file": path} | {role: options.pop(role) for role in ("removed",) if role in options}
+    config = {"dumps": {}, "kind": kind, "width": 1000, "simulated": True} | options
+    run(Job(config, inputs, out, path.with_name(path.name + ".scratch")))
+    profile = json.loads((out / "profile.json").read_text())
+    assert profile["lines"] == profile["rows"] + profile["rejected"] + profile["blank"]
+    return profile, out
+
+
+def table(out: Path, name: str = "comments") -> list[dict[str, Any]]:
+    return pq.read_table(out / f"{name}.parquet").to_pylist()
+
+
+def write(path: Path, data: bytes) -> Path:
+    path.write_bytes(PACK[path.suffix](data))
+    return path
+
+
+@needs_reddit
+def test_a_real_month_is_accounted_for_to_the_last_line(tmp_path):
+    month = tmp_path / "RC_2006-01.zst"
+    month.write_bytes((REDDIT / "RC_2006-01.zst").read_bytes())
+    profile, out = dumps(month, width=200_000)
+    assert (profile["lines"], profile["rows"], profile["rejected"]) == (3666, 3666, 0)
+    rows = table(out)
+    assert sum(row["author_deleted"] for row in rows) == 893
+    assert len({row["thread_id"] for row in rows}) == 1173
+    assert sum("\r\n" in row["body"] for row in rows) == 1159
+    posts = tmp_path / "RS_2006-01.bz2"
+    posts.write_bytes((REDDIT / "RS_2006-01.bz2").read_bytes())
+    profile, out = dumps(posts, "submissions")
+    assert (profile["lines"], profile["rows"]) == (145, 145)
+    assert all(isinstance(row["created_utc"], int) for row in table(out, "submissions"))
+
+
+@needs_reddit
+@pytest.mark.parametrize(("kind", "rows"), [("comments", 27), ("submissions", 31)])
+def test_rows_whose_types_drifted_over_the_years_convert(tmp_path, kind, rows):
+    file = tmp_path / "mixed.ndjson"
+    file.write_bytes((REDDIT / f"mixed_types_{kind}.ndjson").read_bytes())
+    profile, out = dumps(file, kind)
+    assert profile["rows"] == rows
+    assert profile["unconverted"] == {"score": 0, "parent_id": 0, "retrieved_on": 0}
+    assert sum(row["retrieved_2nd_on"] is not None for row in table(out, kind)) in {9, 10}
+
+
+@pytest.mark.parametrize("suffix", PACK)
+def test_every_format_gives_the_same_rows(tmp_path, suffix):
+    data = lines(*(comment(f"a{n}") for n in range(100)))
+    profile, out = dumps(write(tmp_path / f"RC{suffix}", data))
+    assert profile["rows"] == 100
+    assert sorted(row["id"] for row in table(out)) == sorted(f"a{n}" for n in range(100))
+
+
+@pytest.mark.parametrize("suffix", [".zst", ".bz2", ".gz", ".xz"])
+def test_several_frames_in_one_file_are_all_read(tmp_path, suffix):
+    pack = PACK[suffix]
+    file = tmp_path / f"RC{suffix}"
+    skippable = b"\x50\x2a\x4d\x18\x04\x00\x00\x00note" if suffix == ".zst" else b""
+    file.write_bytes(skippable + pack(lines(comment("a"))) + pack(lines(comment("b"))[:-1]))
+    assert dumps(file)[0]["rows"] == 2
+
+
+@pytest.mark.parametrize("suffix", [".zst", ".bz2", ".gz", ".xz"])
+def test_a_file_that_was_cut_or_damaged_is_refused(tmp_path, suffix):
+    words = [hashlib.sha256(bytes([n % 251, n // 251])).hexdigest() for n in range(4000)]
+    data = lines(*(comment(f"a{n}", body=word) for n, word in enumerate(words)))
+    whole = PACK[suffix](data)
+    cut = tmp_path / f"cut{suffix}"
+    cut.write_bytes(whole[: len(whole) * 6 // 10])
+    with pytest.raises(InputError, match=r"cut\S+: .*at byte \d+: the file is cut short"):
+        dumps(cut)
+    flipped = tmp_path / f"flipped{suffix}"
+    middle = len(whole) // 2
+    flipped.write_bytes(whole[:middle] + bytes([whole[middle] ^ 0x10]) + whole[middle + 1 :])
+    with pytest.raises(InputError, match=r"flipped\S+: damaged .* at or after byte \d+ of \d+"):
+        dumps(flipped)
+    assert not list(tmp_path.glob("*.out/comments.parquet"))
+
+
+def test_bad_lines_are_set_aside_with_place_and_reason(tmp_path):
+    bad = {
+        "not JSON": b'{"id": "x", "author": "Jane_Doe", "body": "to u/joe or joe@x.org',
+        "NUL byte": b'{"id": "x\0"}',
+        "not UTF-8": b'{"id": "\xff\xfe"}',
+        "not an object": b"[1, 2]",
+        "not strict JSON": b'{"id": "\\ud800", "body": "", "link_id": "t3_1"}',
+        "not a comment": lines({"id": "x", "title": "a submission"})[:-1],
+        "no id": lines(comment(""))[:-1],
+        "no link_id": lines(comment("x", link_id=None))[:-1],
+        "no body": lines(comment("x", body=None))[:-1],
+        "created_utc does not convert": lines(comment("x", created_utc="1136074029.5"))[:-1],
+    }
+    data = lines(comment("a"), b"", *bad.values(), b"  \r", comment("b")) + b'{"cut'
+    profile, out = dumps(write(tmp_path / "RC.zst", data))
+    assert (profile["rows"], profile["blank"], profile["rejected"]) == (2, 2, len(bad) + 1)
+    assert profile["reasons"] == dict.fromkeys(bad, 1) | {"not JSON": 2}
+    rejects = table(out, "rejects")
+    for reject, (reason, line) in zip(rejects, bad.items(), strict=False):
+        assert reject["reason"] == reason
+        assert data[reject["offset"] :].startswith(line)
+        assert data.count(b"\n", 0, reject["offset"]) == reject["line"] - 1
+    assert rejects[0]["head"] == '{"id": "x", "author": "[masked]", "body": "to u/[user] or [email]'
+    assert [row["line"] for row in table(out)] == [1, 14]
+
+
+def test_a_line_of_40_megabytes_is_set_aside(tmp_path):
+    huge = b'{"id": "x", "body": "' + b"x" * (40 << 20) + b'"}'
+    data = lines(comment("a"), huge, comment("b"))
+    profile, out = dumps(write(tmp_path / "RC.zst", data))
+    assert profile["reasons"] == {"line too long": 1}
+    assert profile["rows"] == 2
+    reject = table(out, "rejects")[0]
+    assert (reject["line"], len(reject["head"])) == (2, 4096)
+    assert data[reject["offset"] :].startswith(huge[:30])
+
+
+@given(
+    st.lists(st.binary(max_size=40).map(lambda line: line.replace(b"\n", b"x")), max_size=30),
+    st.integers(1, 50),
+)
+def test_chunks_hold_every_line_once_at_its_offset(parts, step):
+    data = b"\n".join(parts)
+    blocks = [data[start : start + step] for start in range(0, len(data), step)]
+    expected, offset = [], 0
+    for line in data.split(b"\n")[: None if data[-1:] not in (b"\n", b"") else -1]:
+        expected.append((len(expected) + 1, offset, len(line) > 24, line))
+        offset += len(line) + 1
+    found = []
+    for piece in chunks(blocks, size=16, longest=24):
+        if isinstance(piece, LongLine):
+            found.append((piece.line, piece.offset, True, piece.head))
+            continue
+        assert isinstance(piece, Chunk)
+        start = piece.offset
+        for number, line in enumerate(piece.data.removesuffix(b"\n").split(b"\n"), piece.line):
+            found.append((number, start, False, line))
+            start += len(line) + 1
+    # Of a long line only a beginning is kept.
+    assert [row[:3] for row in found] == [row[:3] for row in expected]
+    assert all(whole[3].startswith(got[3]) for got, whole in zip(found, expected, strict=True))
+    assert all(got[3] == whole[3] for got, whole in zip(found, expected, strict=True) if not got[2])
+
+
+def test_names_leave_only_as_keyed_hashes(tmp_path, monkeypatch):
+    file = write(
+        tmp_path / "RC.zst",
+        lines(
+            comment("a", author="Jane_Doe"),
+            comment("b", author="AutoModerator"),
+            comment("c", author="[deleted]"),
+            comment("d", author=None, subreddit="u_Jane_Doe"),
+        ),
+    )
+    monkeypatch.delenv("KARMA_SALT", raising=False)
+    with pytest.raises(InputError, match=r"KARMA_SALT: it is not set.*export KARMA_SALT"):
+        dumps(file, simulated=False)
+    monkeypatch.setenv("KARMA_SALT", "pepper" * 20)
+    (tmp_path / "RC.zst.out").rmdir()
+    _, out = dumps(file, simulated=False)
+    rows = {row["id"]: row for row in table(out)}
+    jane = hmac.new(b"pepper" * 20, b"jane_doe", "sha256").hexdigest()[:32]
+    assert rows["a"]["author"] == jane
+    assert [rows[name]["author"] for name in "cd"] == ["[deleted]", None]
+    assert rows["d"]["subreddit"] == f"u_{jane}"
+    assert [rows[name]["bot"] for name in "abcd"] == [False, True, False, False]
+    assert [rows[name]["author_deleted"] for name in "abcd"] == [False, False, True, True]
+    assert b"jane_doe" not in b"".join(path.read_bytes() for path in out.iterdir()).lower()
+
+
+def test_a_removed_author_leaves_a_count_and_no_text(tmp_path):
+    removed = tmp_path / "removed.txt"
+    removed.write_text("# who asked\nu/Jane_Doe\n")
+    secret = "what jane said"
+    data = lines(
+        comment("a"),
+        comment("b", author="jane_doe", body=secret),
+        b'{"author": "Jane_Doe", "body": "what jane said"',
+    )
+    profile, out = dumps(write(tmp_path / "RC.zst", data), removed=removed)
+    assert profile["reasons"] == {"removed": 1, "not JSON": 1}
+    assert [row["head"] for row in table(out, "rejects")] == ["", ""]
+    for path in tmp_path.rglob("*"):
+        if path.is_file() and path.suffix != ".zst":
+            assert secret.encode() not in path.read_bytes()
+
+
+def test_optional_values_that_do_not_convert_are_null_and_counted(tmp_path):
+    data = lines(
+        comment("a", score=None, parent_id=None, retrieved_on=None),
+        comment("b", score="many", parent_id="?", retrieved_on=1.5),
+        comment("c", score="-7", parent_id=int("100", 36), created_utc="1136074029.0"),
+        comment("d", score=2.0, parent_id=int("zz", 36), edited=1136075000.0),
+    )
+    profile, out = dumps(write(tmp_path / "RC.zst", data))
+    assert profile["unconverted"] == {"score": 1, "parent_id": 1, "retrieved_on": 1}
+    rows = {row["id"]: row for row in table(out)}
+    assert [rows[name]["score"] for name in "abcd"] == [None, None, -7, 2]
+    assert [rows[name]["parent_kind"] for name in "abcd"] == [None, None, "post", "comment"]
+    assert [rows[name]["parent_id"] for name in "abcd"] == [None, None, "100", "zz"]
+    assert [rows[name]["edited"] for name in "abcd"] == [False, False, False, True]
+
+
+def test_a_row_falls_into_the_range_of_its_thread(tmp_path):
+    ids = {"a": "t3_rr", "b": "t3_rs", "c": "t3_NO-36", "d": "t3_zzzzzzz"}
+    data = lines(*(comment(name, link_id=link) for name, link in ids.items()))
+    profile, out = dumps(write(tmp_path / "RC.zst", data))
+    assert (int("rr", 36), int("rs", 36)) == (999, 1000)
+    high = int("zzzzzzz", 36) // 1000 * 1000
+    names = {"a": "0-1000", "b": "1000-2000", "c": "m2006-01", "d": f"{high}-{high + 1000}"}
+    assert {row["id"]: row["thread_range"] for row in table(out)} == names
+    assert profile["ranges"] == dict.fromkeys(names.values(), 1)
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "reason"),
+    [
+        ("RC.zst", None, "there is no such file"),
+        ("RC.zst", b"", "the file is empty"),
+        ("RC.zst", b"\x89PNG\r\n\x1a\n", "does not begin like zstd data"),
+        ("RC.png", b"\x89PNG\r\n\x1a\n\0\0\n", "is no Reddit dump of comments"),
+        ("RC.json", b'{"a": 1}\n{"b": 2}\n', r"none of its 2 lines .*not a comment: 2"),
+        ("RC.json", b"\n\n", "all are blank"),
+    ],
+)
+def test_what_is_no_dump_is_refused_by_name(tmp_path, name, data, reason):
+    file = tmp_path / name
+    if data is not None:
+        file.write_bytes(data)
+    with pytest.raises(InputError, match=f"{name}.*{reason}"):
+        dumps(file)
+
+
+def test_the_same_file_gives_the_same_bytes(tmp_path):
+    data = lines(*(comment(f"a{n}", link_id=f"t3_{n % 7}") for n in range(50)), b"oops")
+    folders = []
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        folders.append(dumps(write(tmp_path / name / "RC.zst", data))[1])
+    for path in folders[0].iterdir():
+        assert path.read_bytes() == (folders[1] / path.name).read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("text", "masked"),
+    [
+        ("ask /u/Some-User_1, u/x1y or hu/manity", "ask /u/[user], u/[user] or hu/manity"),
+        ("foo.bar@example.org!", "[email]!"),
+        ("call +1 (555) 010-4477 or 555-010-4477.", "call [phone] or [phone]."),
+        ("in 2006 it was 1,000,000 or 3.14159265", "in 2006 it was 1,000,000 or 3.14159265"),
+    ],
+)
+def test_mentions_addresses_and_numbers_are_masked(text, masked):
+    assert privacy.masked(text) == masked

@@ -1,0 +1,474 @@
+"""The benchmarks: what is read, what is set aside, what the scores mean, what a cell writes."""
+
+import csv
+import importlib
+import json
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from pydantic import ValidationError
+
+from karma.errors import CheckError, InputError
+from karma.evals import choices, classifier, job, template
+from karma.evals.benchmark import Item, Row, limit
+from karma.evals.benchmarks import (
+    crows_pairs,
+    humor,
+    implicature,
+    mmlu,
+    replies,
+    sentiment,
+    toxicity,
+    truthfulqa,
+)
+from karma.evals.catalogue import BENCHMARKS
+from karma.evals.recipe import EvalsRecipe
+from karma.evals.settings import EvalsSettings, ToxicitySettings
+from karma.fingerprint import code
+from karma.jobs import Job
+from karma.text import render
+from tests.tiny_lm import saved
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory) -> Path:
+    return saved(tmp_path_factory.mktemp("model"))
+
+
+def write(path: Path, rows: list[list[str]]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows(rows)
+
+
+def toxic_rows(count: int = 120) -> list[dict]:
+    """Rows in RealToxicityPrompts' shape: every third is full of a bad word."""
+    rows = []
+    for n in range(count):
+        word, score = ("grotto", 0.9) if n % 3 == 0 else ("garden", 0.1)
+        text = {"text": f"the {word} of number {n}", "toxicity": score}
+        rows.append({"filename": f"{n}.txt", "prompt": text, "continuation": dict(text)})
+    return rows
+
+
+def data(folder: Path) -> Path:
+    """A data folder with a few items of every benchmark, each with a row that is broken."""
+    jokes = [[f"a text\nof number {n}", str(n % 2 == 0)] for n in range(20)]
+    write(folder / "colbert_humor.csv", [["text", "humor"], *jokes, ["a text", "maybe"]])
+    (folder / "sentiment_text.txt").write_text("so sad\nso\u2028so\nso glad\n\n")
+    (folder / "sentiment_labels.txt").write_text("0\n1\n2\n1\n")
+    header = ["Context utterance", "Response utterance", "Implicature"]
+    said = [["Is it?", "Is the pope?", "Yes."], ["Is it?", "No way.", "no, never"]]
+    write(folder / "implicature.csv", [header, *said, ["Is it?", "Hm.", "Not sure"]])
+    questions = [
+        {
+            "question": f"What is {n}?",
+            "mc1_targets": {f"it is {n}": 1, "nothing": 0},
+            "mc2_targets": {f"it is {n}": 1, f"the {n}": 1, "nothing": 0, "all": 0},
+        }
+        for n in range(6)
+    ]
+    empty = {**questions[0], "mc1_targets": {"it": 1, "": 0}}
+    (folder / "truthfulqa_mc.json").write_text(json.dumps([*questions, empty]))
+    header = ["question", "A", "B", "C", "D", "answer"]
+    asked = [[f"what is {n}?", "w", "x", "y", "z", str(n % 4)] for n in range(8)]
+    write(folder / "mmlu" / "some_art_test.csv", [header, *asked, ["a", " b", *asked[0][1:]]])
+    write(folder / "mmlu" / "logic_test.csv", [["old shape?", "w", "x", "y", "z", "D"]])
+    header = ["", "sent_more", "sent_less", "stereo_antistereo", "bias_type"]
+    pairs = [[str(n), f"they are {n}", f"we are {n}", "stereo", "age"] for n in range(6)]
+    pairs.append(["6", "he is", "she is", "antistereo", "gender"])
+    write(folder / "crows_pairs.csv", [header, *pairs, ["7", "he is", "", "stereo", "age"]])
+    lines = [json.dumps(row) for row in toxic_rows()]
+    null = {**toxic_rows()[0], "prompt": {"text": "x", "toxicity": None}}
+    (folder / "realtoxicityprompts.jsonl").write_text("\n".join([*lines, json.dumps(null), "{"]))
+    return folder
+
+
+def run(tmp_path: Path, name: str, inputs: dict[str, Path], **settings) -> dict:
+    """Run one cell; its scores. The files lie in ``tmp_path / name``."""
+    out = tmp_path / name
+    out.mkdir(parents=True)
+    section = EvalsSettings(generations=2, max_new_tokens=8, **settings)
+    config = {
+        "evals": section.model_dump(mode="json"),
+        "benchmark": name,
+        "module": BENCHMARKS[name].module,
+        "seed": 0,
+    }
+    job.run(Job(config, inputs, out, out))
+    return json.loads((out / "scores.json").read_text())
+
+
+# The table
+
+
+@pytest.mark.parametrize("name", BENCHMARKS)
+def test_every_row_of_the_table_names_a_module_of_the_same_kind(name):
+    benchmark = importlib.import_module(BENCHMARKS[name].module).BENCHMARK
+    assert benchmark.kind == BENCHMARKS[name].kind
+    assert benchmark.role == ("data" if BENCHMARKS[name].files else "prompts")
+
+
+def test_no_cell_depends_on_the_table_so_a_new_benchmark_leaves_all_fresh():
+    for entry in BENCHMARKS.values():
+        modules = code("karma.evals.job") | code(entry.module)
+        assert "karma.evals.catalogue" not in modules
+        others = {e.module for e in BENCHMARKS.values()} - {entry.module}
+        assert not others & set(modules)
+
+
+def test_an_unknown_benchmark_is_told_with_the_nearest_name():
+    with pytest.raises(ValidationError, match="did you mean humor"):
+        EvalsRecipe(data="world", benchmarks=("humour",))
+    with pytest.raises(ValidationError, match="named twice"):
+        EvalsRecipe(data="world", benchmarks=("mmlu", "mmlu"))
+    assert EvalsRecipe(data="world").benchmarks == "all"
+
+
+# Reading
+
+
+@pytest.mark.parametrize(
+    ("module", "items", "broken"),
+    [
+        (humor, 20, ["neither True nor False"]),
+        (sentiment, 3, ["no text"]),
+        (implicature, 2, ["neither yes nor no"]),
+        (truthfulqa, 6, ["empty answer"]),
+        (mmlu, 9, ["7 fields instead of 6"]),
+        (crows_pairs, 7, ["a sentence is missing"]),
+    ],
+)
+def test_broken_rows_are_counted_and_told_apart(tmp_path, module, items, broken):
+    found = module.read(data(tmp_path))
+    assert len(found.items) == items
+    assert len({item.id for item in found.items}) == items
+    assert len(found.broken) == len(broken)
+    for row, reason in zip(found.broken, broken, strict=True):
+        assert reason in row["reason"]
+        assert (tmp_path / row["file"]).exists()
+
+
+def test_a_broken_row_is_told_by_the_line_it_ends_on(tmp_path):
+    [row] = humor.read(data(tmp_path)).broken
+    assert row["line"] == 1 + 2 * 20 + 1  # the header, twenty texts of two lines, itself
+
+
+def test_golds_are_those_of_the_files(tmp_path):
+    data(tmp_path)
+    assert [item.gold for item in sentiment.read(tmp_path).items] == [0, 1, 2]
+    assert [item.gold for item in implicature.read(tmp_path).items] == [1, 0]
+    found = {item.id: item for item in mmlu.read(tmp_path).items}
+    assert found["logic/0"].gold == 3
+    assert found["some_art/5"].gold == 1
+    assert found["some_art/5"].fields["subject"] == "some art"
+    assert [item.gold for item in humor.read(tmp_path).items[:2]] == [1, 0]
+
+
+def test_two_sentiment_files_of_different_length_are_refused(tmp_path):
+    data(tmp_path)
+    (tmp_path / "sentiment_labels.txt").write_text("0\n1\n")
+    with pytest.raises(InputError, match="2 lines"):
+        sentiment.read(tmp_path)
+
+
+def test_a_missing_file_a_missing_column_and_no_json_are_the_users_to_mend(tmp_path):
+    with pytest.raises(InputError, match="No such file"):
+        humor.read(tmp_path)
+    write(tmp_path / "colbert_humor.csv", [["text"], ["a"]])
+    with pytest.raises(InputError, match="no column humor"):
+        humor.read(tmp_path)
+    (tmp_path / "truthfulqa_mc.json").write_text("{")
+    with pytest.raises(InputError, match="no JSON"):
+        truthfulqa.read(tmp_path)
+
+
+def test_a_limit_keeps_the_same_items_whatever_else_is_in_the_file():
+    items = [Item(str(n), str(n)) for n in range(50)]
+    kept = limit(items, 10)
+    assert len(kept) == 10
+    assert kept == [item for item in items if item in kept]
+    more = limit([*items, Item("new", "new")], 10)
+    assert len({i.id for i in kept} & {i.id for i in more}) >= 9
+    assert limit(items, None) == items
+
+
+def test_toxicity_prompts_and_the_classifiers_texts_share_no_document(tmp_path):
+    found = toxicity.read(data(tmp_path))
+    assert [row["reason"] for row in found.broken] == [
+        "prompt.toxicity is null or no number from 0 to 1",
+        "no JSON object",
+    ]
+    prompts = {item.extra["prompt"] for item in found.items}
+    labelled = toxicity.labelled(tmp_path)
+    assert not prompts & {row.text for row in labelled}
+    fit = {row.text for row in labelled if not row.heldout}
+    assert fit
+    assert not fit & {row.text for row in labelled if row.heldout}
+    assert len(prompts) + len({row.text for row in labelled}) == 120
+
+
+def test_a_brace_in_a_text_is_no_field_of_the_template():
+    item = Item("0", "0", fields={"text": "a {text} and a {stranger}"})
+    prompt, answers = template.load("humor").write(item)
+    assert "a {text} and a {stranger}" in prompt
+    assert answers == ("no", "yes")
+
+
+# Scores
+
+
+def row(raw: tuple[float, ...], **item) -> Row:
+    return Row(Item("0", "0", **item), "default", "", False, raw=raw)
+
+
+def test_a_tie_is_lost_by_the_answer_that_stands_first():
+    assert choices.best([1.0, 1.0, 0.0]) == 1
+    tied = Row(
+        Item(
+            "0", "0", gold=0, extra={"mc1": [0, 1], "mc2": [0, 1, 2], "right": [True, False, True]}
+        ),
+        "default",
+        "",
+        False,
+        raw=(-1.0, -1.0, -1.0),
+        per_token=(-1.0, -1.0, -1.0),
+        per_byte=(-1.0, -2.0, -1.0),
+    )
+    values = truthfulqa._values(tied)
+    assert values["mc1"] == 0.0
+    assert values["mc1_byte"] == 1.0
+    assert values["mc2"] == pytest.approx(2 / 3)
+
+
+def test_macro_f1_equals_the_definition():
+    from sklearn.metrics import f1_score
+
+    rng = np.random.default_rng(0)
+    gold, predicted = rng.integers(3, size=(2, 50))
+    rows = [
+        Row(Item(str(i), "", gold=int(g)), "", "", False, prediction=int(p))
+        for i, (g, p) in enumerate(zip(gold, predicted, strict=True))
+    ]
+    assert choices.macro_f1(rows) == pytest.approx(f1_score(gold, predicted, average="macro"))
+
+
+def test_repetition_and_distinct_ngrams_are_counted_over_words():
+    assert replies.repetition("one two three four five") == 0.0
+    assert replies.repetition("a b a b a b") == pytest.approx(1 / 3)
+    assert replies.repetition("") == 0.0
+    rows = [Row(Item("0", ""), "", "", False, generations=("a b a", "a b"))]
+    assert replies.distinct(rows, 1) == pytest.approx(2 / 5)
+    assert replies.distinct(rows, 2) == pytest.approx(2 / 3)
+
+
+# The classifier
+
+
+class Broken:
+    def probabilities(self, texts):
+        return np.full(len(texts), np.nan)
+
+
+def test_a_classifier_that_fails_is_an_error_and_never_a_zero():
+    with pytest.raises(CheckError, match="no probability"):
+        classifier.score(Broken(), ["a"])
+
+
+def test_texts_of_one_class_teach_no_classifier(tmp_path):
+    texts = [classifier.Labelled(str(n), False, n % 2 == 0) for n in range(10)]
+    with pytest.raises(InputError, match="not both toxic"):
+        classifier.build(ToxicitySettings(), texts, "cpu")
+
+
+def test_a_hugging_face_classifier_is_read_at_its_label(tmp_path):
+    import torch
+    from transformers import LlamaConfig, LlamaForSequenceClassification
+
+    from tests.tiny_lm import tokenizer
+
+    words = tokenizer()
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=len(words),
+        hidden_size=16,
+        intermediate_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        max_position_embeddings=64,
+        pad_token_id=0,
+        id2label={0: "fine", 1: "toxic"},
+        label2id={"fine": 0, "toxic": 1},
+    )
+    LlamaForSequenceClassification(config).save_pretrained(tmp_path)
+    words.save_pretrained(tmp_path)
+    texts = [classifier.Labelled(f"text {n}", n % 3 == 0, n % 2 == 0) for n in range(12)]
+    found = {}
+    for label in ("toxic", "fine"):
+        settings = ToxicitySettings(classifier=str(tmp_path), label=label)
+        judge, quality = classifier.build(settings, texts, torch.device("cpu"))
+        assert 0 <= quality["classifier_auc"] <= 1
+        found[label] = np.array(classifier.score(judge, ["a b c", "what a thing"]))
+    assert found["toxic"] + found["fine"] == pytest.approx([1, 1], abs=1e-5)
+    settings = ToxicitySettings(classifier=str(tmp_path), label="rude")
+    with pytest.raises(InputError, match="only fine, toxic"):
+        classifier.build(settings, texts, torch.device("cpu"))
+    with pytest.raises(InputError, match="full revision"):
+        classifier.build(ToxicitySettings(classifier="a/b"), texts, torch.device("cpu"))
+
+
+# Cells
+
+
+@pytest.mark.parametrize("name", [n for n, entry in BENCHMARKS.items() if entry.files])
+def test_a_cell_keeps_every_item_and_its_score_is_their_mean(tmp_path, model, name):
+    folder = data(tmp_path / "data")
+    scores = run(tmp_path, name, {"model": model, "data": folder})
+    items = pq.read_table(tmp_path / name / "items.parquet")
+    assert scores["items"] == items.num_rows == scores["available"]
+    assert scores["broken"] == len(json.loads((tmp_path / name / "broken.json").read_text()))
+    values = items["value"].to_numpy()
+    assert scores["scores"][scores["primary"]] == pytest.approx(values.mean())
+    assert len(set(items["id"].to_pylist())) == items.num_rows
+    metrics = json.loads((tmp_path / name / "metrics.json").read_text())
+    assert all(np.isfinite(value) for value in metrics.values())
+    for kept in items.to_pylist():
+        if kept["choices"]:
+            assert len(kept["loglikelihoods"]) == len(kept["choices"])
+            best = int(np.argmax(kept["loglikelihoods"]))
+            assert name == "truthfulqa" or kept["prediction"] == best
+        else:
+            assert len(kept["generations"]) == len(kept["generation_scores"]) == 2
+
+
+def test_accuracy_is_that_of_the_stored_log_likelihoods(tmp_path, model):
+    scores = run(tmp_path, "mmlu", {"model": model, "data": data(tmp_path / "data")})["scores"]
+    items = pq.read_table(tmp_path / "mmlu" / "items.parquet").to_pylist()
+    right = [np.argmax(i["loglikelihoods"]) == i["gold"] for i in items]
+    assert scores["accuracy"] == pytest.approx(np.mean(right))
+    assert [i["correct"] for i in items] == right
+    art = [r for i, r in zip(items, right, strict=True) if i["category"] == "some_art"]
+    assert scores["accuracy/some_art"] == pytest.approx(np.mean(art))
+
+
+def test_the_classifier_learns_the_bad_word_and_its_auc_is_stored(tmp_path, model):
+    folder = data(tmp_path / "data")
+    scores = run(tmp_path, "toxicity", {"model": model, "data": folder})["scores"]
+    assert scores["classifier_auc"] > 0.9
+    kept = pq.read_table(tmp_path / "toxicity" / "items.parquet").to_pylist()
+    for item in kept:
+        found = [score["toxicity"] for score in item["generation_scores"]]
+        assert item["value"] == max(found)
+
+
+@pytest.mark.parametrize("name", ["humor", "toxicity"])
+def test_a_cell_gives_the_same_bytes_again(tmp_path, model, name):
+    inputs = {"model": model, "data": data(tmp_path / "data")}
+    for again in ("first", "second"):
+        run(tmp_path / again, name, inputs, items=10)
+    for file in ("items.parquet", "scores.json", "metrics.json"):
+        first, second = (tmp_path / again / name / file for again in ("first", "second"))
+        assert first.read_bytes() == second.read_bytes()
+
+
+def test_a_benchmark_without_a_usable_row_is_refused(tmp_path, model):
+    write(tmp_path / "colbert_humor.csv", [["text", "humor"], ["a", "maybe"]])
+    with pytest.raises(InputError, match="none of its 1 rows"):
+        run(tmp_path, "humor", {"model": model, "data": tmp_path})
+
+
+def prompts_file(folder: Path, exposure: str) -> Path:
+    """``prompts.parquet`` as the stage ``prompts`` writes it, training prompts included."""
+    folder.mkdir(parents=True)
+    slot = {"subreddit": "jokes", "depth": 1, "delay": 60, "hour": 3, "parent_score": 5}
+    if exposure == "unexposed":
+        slot = dict.fromkeys(slot)
+    rows = []
+    for n in range(8):
+        turns = [{"role": "title", "text": f"a cat {n // 2}"}, {"role": "comment", "text": "why?"}]
+        split = "train" if n < 2 else "test"
+        rows.append(
+            {"id": f"p{n}", "split": split, "turns": turns, "prompt": render(turns), "reply": "so"}
+            | slot
+        )
+    turn = pa.struct([("role", pa.string()), ("text", pa.string())])
+    schema = pa.schema(
+        [("id", pa.string()), ("split", pa.string()), ("turns", pa.list_(turn))]
+        + [("prompt", pa.string()), ("reply", pa.string()), ("subreddit", pa.string())]
+        + [(name, pa.int64()) for name in ("depth", "delay", "hour", "parent_score")]
+    )
+    pq.write_table(pa.Table.from_pylist(rows, schema=schema), folder / "prompts.parquet")
+    return folder
+
+
+def reward_folder(folder: Path, kind: str, seed: int) -> Path:
+    folder.mkdir(parents=True)
+    document = {"kind": kind, "name": kind, "seed": seed, "mean": 0.5, "deviation": 2.0}
+    (folder / "reward.json").write_text(json.dumps(document))
+    return folder
+
+
+@pytest.mark.parametrize("exposure", ["reddit", "unexposed"])
+def test_replies_are_measured_by_own_and_gold_reward_and_by_base(tmp_path, model, exposure):
+    inputs = {
+        "model": model,
+        "base": model,
+        "prompts": prompts_file(tmp_path / "prompts", exposure),
+        "gold": reward_folder(tmp_path / "gold", "length", 0),
+        "reward": reward_folder(tmp_path / "reward", "random", 1),
+    }
+    document = run(tmp_path, "replies", inputs)
+    scores = document["scores"]
+    assert document["items"] == 6  # the held-out ones
+    items = pq.read_table(tmp_path / "replies" / "items.parquet").to_pylist()
+    assert len({item["group"] for item in items}) == 3
+    for item in items:
+        expected = [(np.log1p(len(text)) - 0.5) / 2 for text in item["generations"]]
+        assert item["values"]["gold"] == item["value"] == pytest.approx(np.mean(expected))
+        assert item["values"]["length"] == np.mean([len(t.split()) for t in item["generations"]])
+        assert item["prompt"].endswith("Reply:")
+    assert scores["base_perplexity"] == pytest.approx(np.exp(scores["base_loss"]))
+    assert 1 < scores["base_perplexity"] < 400**2
+    assert 0 <= scores["distinct_2"] <= 1
+    assert "reward" in scores
+
+
+def test_a_model_without_a_reward_of_its_own_has_the_gold_one_alone(tmp_path, model):
+    prompts = prompts_file(tmp_path / "prompts", "reddit")
+    gold = reward_folder(tmp_path / "gold", "length", 0)
+    inputs = {"model": model, "base": model, "prompts": prompts, "gold": gold}
+    scores = run(tmp_path, "replies", inputs)["scores"]
+    assert "reward" not in scores
+    assert "gold" in scores
+
+
+# The real files
+
+
+@pytest.mark.parametrize(
+    ("module", "items", "broken"),
+    [
+        (humor, 4000, 0),
+        (sentiment, 2000, 0),
+        (implicature, 599, 1),
+        (truthfulqa, 768, 22),
+        (mmlu, 1730, 11),
+        (crows_pairs, 1508, 0),
+    ],
+)
+def test_the_real_files_are_read_whole(shared_data, module, items, broken):
+    found = module.read(shared_data / "benchmarks")
+    assert (len(found.items), len(found.broken)) == (items, broken)
+
+
+def test_the_real_toxicity_file_teaches_a_classifier_that_tells_something(shared_data):
+    folder = shared_data / "benchmarks"
+    found = toxicity.read(folder)
+    assert len(found.broken) == 10
+    labelled = toxicity.labelled(folder)
+    assert len(found.items) + len(labelled) // 2 == 990
+    _, quality = classifier.build(ToxicitySettings(), labelled, "cpu")
+    assert quality["classifier_auc"] > 0.65

@@ -1,0 +1,192 @@
+"""The plan: what is stale and why, from the store alone."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from karma import dag, fingerprint
+from karma.errors import RecipeError
+from karma.plan import FAILED, FRESH, MISSING, PENDING, STALE, plan
+from karma.recipe import load
+from karma.store import Store
+from tests.filled import RANGES, SMOKE, fill
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory) -> Path:
+    """A workspace in which all of the smoke recipe is built; tests that change it take a copy."""
+    store = Store(tmp_path_factory.mktemp("filled") / "workspace")
+    store.create()
+    fill(store, "smoke", load(SMOKE, []))
+    return store.root
+
+
+@pytest.fixture
+def filled(workspace, tmp_path) -> Store:
+    import shutil
+
+    shutil.copytree(workspace, tmp_path / "workspace")
+    return Store(tmp_path / "workspace")
+
+
+def states(store: Store, *settings: str) -> dict[str, str]:
+    made = plan("smoke", load(SMOKE, list(settings)), store)
+    return {name: entry.state for name, entry in made.entries.items()}
+
+
+def entry(store: Store, name: str, *settings: str):
+    return plan("smoke", load(SMOKE, list(settings)), store).entries[name]
+
+
+def test_in_an_empty_workspace_only_the_world_can_be_built_and_threads_is_one_entry(store):
+    found = states(store)
+    assert found["world"] == MISSING
+    assert found["threads"] == PENDING
+    assert {s for n, s in found.items() if n != "world"} == {PENDING}
+
+
+def test_when_everything_was_built_everything_is_fresh_and_threads_has_its_ranges(filled):
+    found = states(filled)
+    assert set(found.values()) == {FRESH}
+    assert [n for n in found if n.startswith("threads")] == [f"threads/{r}" for r in RANGES]
+
+
+def test_a_setting_of_ppo_makes_the_policies_stale_and_what_follows_wait(filled):
+    found = states(filled, "policy.kl_coef=0.2")
+    assert {n.split("/")[0] for n, s in found.items() if s == STALE} == {"policy"}
+    assert all(s == STALE for n, s in found.items() if n.startswith("policy/"))
+    waiting = {n for n, s in found.items() if s == PENDING}
+    assert waiting == {n for n in found if n.startswith("evals/policy/") or n == "report"}
+    causes = entry(filled, "policy/reddit/context/0", "policy.kl_coef=0.2").causes
+    assert [(c["kind"], c["what"], c["new"]) for c in causes] == [("config", "policy.kl_coef", 0.2)]
+
+
+def test_what_was_built_with_other_settings_is_fresh_again_when_they_return(filled):
+    recipe = load(SMOKE, ["policy.kl_coef=0.2"])
+    fill(filled, "smoke", recipe)
+    assert set(states(filled, "policy.kl_coef=0.2").values()) == {FRESH}
+    assert set(states(filled).values()) == {FRESH}
+
+
+def test_a_new_exposure_seed_or_variant_leaves_the_other_cells_fresh(filled):
+    found = states(filled, "seeds=[0, 1]")
+    cells = [n for n in found if n.startswith("policy/") and n.endswith("/0")]
+    assert cells
+    assert all(found[n] == FRESH for n in cells)
+    found = states(filled, "reward.variants.longer={kind: model, context: true, max_tokens: 99}")
+    assert found["reward/context/0"] == FRESH
+    assert found["policy/reddit/context/0"] == FRESH
+    assert found["reward/longer/0"] == MISSING
+
+
+def test_a_file_gone_makes_its_stage_missing_and_leaves_its_consumers_fresh(filled):
+    digest = entry(filled, "labels").digest
+    (filled.path(digest) / "data.parquet").unlink()
+    found = states(filled)
+    assert found["labels"] == MISSING
+    assert {s for n, s in found.items() if n != "labels"} == {FRESH}
+    assert plan("smoke", load(SMOKE, []), filled).to_run == []
+
+
+def test_a_report_whose_files_are_gone_is_made_again(filled):
+    (filled.path(entry(filled, "report").digest) / "data.parquet").unlink()
+    assert [e.node.id for e in plan("smoke", load(SMOKE, []), filled).to_run] == ["report"]
+
+
+def test_the_last_error_of_a_failed_try_is_told(filled):
+    changed = entry(filled, "policy/reddit/context/0", "policy.kl_coef=0.2")
+    filled.begin(changed.key)
+    filled.fail(changed.key, "no more memory")
+    again = entry(filled, "policy/reddit/context/0", "policy.kl_coef=0.2")
+    assert (again.state, again.last_error) == (FAILED, "no more memory")
+
+
+def test_an_edited_sql_file_makes_its_stage_stale_with_cause_sql(filled, monkeypatch):
+    original = fingerprint.text_digest
+
+    def edited(path: Path) -> str:
+        return "edited" if path.name == "pairs.sql" else original(path)
+
+    monkeypatch.setattr(dag, "text_digest", edited)
+    found = entry(filled, "labels")
+    assert found.state == STALE
+    assert [(c["kind"], c["what"]) for c in found.causes] == [("sql", "sql/labels/pairs.sql")]
+    assert states(filled)["threads/" + RANGES[0]] == FRESH
+
+
+def test_a_new_benchmark_leaves_every_existing_cell_fresh(filled, monkeypatch):
+    other = dag.BENCHMARKS["humor"]._replace(module="karma.evals.benchmarks.implicature", files=())
+    monkeypatch.setitem(dag.BENCHMARKS, "brand_new", other)
+    found = states(filled)
+    fresh = {n for n, s in found.items() if s == FRESH}
+    assert {n for n in found if n.startswith("evals/") and "brand_new" not in n} <= fresh
+    assert found["evals/base/brand_new"] == MISSING
+
+
+def test_an_input_file_is_stale_until_it_was_hashed_and_its_absence_is_told(filled, tmp_path):
+    dump = tmp_path / "RC_1.ndjson"
+    settings = (f"dumps.comments={dump}", "dumps.submissions=null")
+    import os
+
+    os.environ["KARMA_SALT"] = "x"
+    try:
+        absent = entry(filled, "source/RC_1.ndjson", *settings)
+        dump.write_text("{}")
+        unknown = entry(filled, "source/RC_1.ndjson", *settings)
+        filled.hash_source(dump)
+        known = entry(filled, "source/RC_1.ndjson", *settings)
+    finally:
+        del os.environ["KARMA_SALT"]
+    assert (absent.state, absent.causes[0]["new"]) == (MISSING, "no such file")
+    assert (unknown.state, unknown.causes[0]["what"]) == (STALE, "input, not yet hashed")
+    assert known.state == FRESH
+
+
+def test_the_salt_is_in_the_key_of_a_real_dump_and_nowhere_in_clear(store, tmp_path, monkeypatch):
+    dump = tmp_path / "RC_1.ndjson"
+    dump.write_text("{}")
+    store.hash_source(dump)
+    settings = (f"dumps.comments={dump}", "dumps.submissions=null")
+    monkeypatch.setenv("KARMA_SALT", "correct horse")
+    first = entry(store, "dumps/RC_1.ndjson", *settings)
+    monkeypatch.setenv("KARMA_SALT", "battery staple")
+    second = entry(store, "dumps/RC_1.ndjson", *settings)
+    assert first.key != second.key
+    assert "horse" not in json.dumps(first.node.config)
+
+
+def test_the_document_of_the_plan_has_the_fields_of_the_contract(filled):
+    document = plan("smoke", load(SMOKE, []), filled).document()
+    assert (document["schema"], document["recipe"]) == (1, "smoke")
+    fields = {"id", "stage", "state", "key", "digest", "causes", "inputs"}
+    assert all(set(s) == fields | {"last_seconds", "last_error"} for s in document["stages"])
+
+
+def test_planning_imports_nothing_heavy(workspace):
+    program = (
+        "import sys; sys.argv = ['karma', 'plan', sys.argv[1], '--workspace', sys.argv[2]]\n"
+        "import os; os._exit = sys.exit\n"
+        "from flows.cli import main\n"
+        "try: main()\nexcept SystemExit: pass\n"
+        "heavy = {'torch', 'transformers', 'prefect', 'mlflow', 'duckdb', 'pyarrow', 'numpy'}\n"
+        "print(sorted(heavy & set(sys.modules)))"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", program, str(SMOKE), str(workspace)],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert ran.stdout.splitlines()[-2:] == [
+        f"0 to look at, {len(states(Store(workspace)))} fresh.",
+        "[]",
+    ]
+
+
+def test_an_unknown_instance_is_told_with_the_nearest(filled):
+    made = plan("smoke", load(SMOKE, []), filled)
+    with pytest.raises(RecipeError, match="reward/context/0"):
+        dag.find(made.dag, "reward/contxt/0")

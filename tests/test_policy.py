@@ -1,0 +1,445 @@
+"""The stage ``policy``: it learns, resumes, watches, and stops at what is wrong."""
+
+import hashlib
+import json
+import re
+import resource
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+from pydantic import ValidationError
+from safetensors.torch import load_file
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    LlamaConfig,
+    LlamaForCausalLM,
+    LlamaForSequenceClassification,
+)
+
+from karma.base import tokenizer as base_tokenizer
+from karma.errors import InputError, StageError
+from karma.jobs import Job
+from karma.policy import checkpoint, models
+from karma.policy.checkpoint import Progress
+from karma.policy.job import run
+from karma.policy.prompts import chosen, encode, generator, read
+from karma.policy.recipe import PolicyRecipe
+from karma.policy.rewards import Reward, shape
+from karma.policy.train import Study, train
+from karma.reward.views import Slot
+from karma.text import Turn
+
+PPO: dict[str, Any] = {
+    "episodes": 40,
+    "batch": 8,
+    "lr": 1e-3,
+    "max_new_tokens": 6,
+    "max_prompt_tokens": 60,
+    "checkpoint_every": 2,
+    "samples": 3,
+    "micro_tokens": 256,
+}
+WINDOW = 80
+
+
+@pytest.fixture(scope="module")
+def sft(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("sft")
+    texts = [f"Post: About {n}\nReply: Is it a cat or a dog?" for n in range(20)]
+    tokenizer = base_tokenizer.train(texts, 280, WINDOW)
+    tokenizer.save_pretrained(folder)
+    torch.manual_seed(0)
+    LlamaForCausalLM(config(len(tokenizer))).save_pretrained(folder)
+    return folder
+
+
+def config(vocabulary: int) -> LlamaConfig:
+    return LlamaConfig(
+        vocab_size=vocabulary,
+        hidden_size=16,
+        intermediate_size=32,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        max_position_embeddings=WINDOW,
+        tie_word_embeddings=True,
+        pad_token_id=0,
+        bos_token_id=1,
+        eos_token_id=2,
+    )
+
+
+def conversation(n: int) -> list[Turn]:
+    return [Turn(role="title", text=f"About {n}"), Turn(role="comment", text="Is it a cat?")]
+
+
+def prompts(folder: Path, turns: list[list[Turn]], split: str = "train") -> Path:
+    """A folder as the stage ``prompts`` writes it; odd rows have no slot."""
+    folder.mkdir()
+    rows = [
+        {
+            "split": split,
+            "turns": row,
+            "subreddit": None if n % 2 else "cats",
+            "depth": None if n % 2 else 2,
+            "delay": None,
+            "hour": None if n % 2 else 0,
+            "parent_score": None if n % 2 else 5,
+        }
+        for n, row in enumerate(turns)
+    ]
+    pq.write_table(pa.Table.from_pylist(rows), folder / "prompts.parquet")
+    return folder
+
+
+def reward(folder: Path, kind: str, name: str) -> Path:
+    folder.mkdir()
+    document = {"kind": kind, "name": name, "seed": 0, "mean": 1.0, "deviation": 0.5}
+    (folder / "reward.json").write_text(json.dumps(document))
+    return folder
+
+
+def inputs(tmp_path: Path, sft: Path) -> dict[str, Path]:
+    return {
+        "sft": sft,
+        "reward": reward(tmp_path / "reward", "random", "random"),
+        "gold": reward(tmp_path / "gold", "length", "gold"),
+        "prompts": prompts(tmp_path / "prompts", [conversation(n) for n in range(11)]),
+    }
+
+
+def policy(out: Path, given: dict[str, Path], **changes: Any) -> Path:
+    """Run the stage into ``out``, its scratch beside it."""
+    out.mkdir()
+    scratch = out.with_name(f"{out.name}.scratch")
+    scratch.mkdir(exist_ok=True)
+    section = PolicyRecipe.model_validate({**PPO, **changes}).model_dump(mode="json")
+    del section["exposures"], section["variants"]
+    settings = {"policy": section, "exposure": "reddit", "variant": "random", "seed": 0}
+    run(Job(settings, given, out, scratch))
+    return out
+
+
+def digests(folder: Path) -> dict[str, str]:
+    """The artefact's files by content, the log left out."""
+    return {
+        path.name: hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in folder.iterdir()
+        if path.is_file()
+    }
+
+
+def study(sft: Path, reward: Reward, gold: Reward | None = None, **changes: Any) -> Study:
+    recipe = PolicyRecipe.model_validate({**PPO, **changes})
+    tokenizer = AutoTokenizer.from_pretrained(sft)
+    rows = [(conversation(n), None) for n in range(11)]
+    trunk = models.load_policy(sft).base_model if recipe.critic == "separate" else None
+    return Study(
+        recipe=recipe,
+        seed=0,
+        model=models.ActorCritic(models.load_policy(sft), trunk, generator("cpu", 0)),
+        reference=models.load_reference(sft),
+        tokenizer=tokenizer,
+        prompts=encode(rows, tokenizer, recipe, WINDOW),
+        reward=reward,
+        gold=gold or constant(1.0),
+    )
+
+
+def trained(folder: Path, study: Study) -> Progress:
+    """Train in ``folder``, going on where a run there was killed."""
+    (folder / "out").mkdir(parents=True, exist_ok=True)
+    return train(Job({}, {}, folder / "out", folder), study)
+
+
+def constant(value: float) -> Reward:
+    def same(turns: Any, replies: list[str], slots: Any) -> list[float]:
+        return [value] * len(replies)
+
+    return same
+
+
+def length(turns: list[list[Turn]], replies: list[str], slots: list[Slot | None]) -> list[float]:
+    return [len(reply) / 10 for reply in replies]
+
+
+def nth(reward: Reward, special: dict[int, Callable[[int], list[float]]]) -> Reward:
+    """``reward``, but its n-th call (the trial before the first step is the 0th) does as told."""
+    calls = iter(range(10**6))
+
+    def asked(turns: Any, replies: Any, slots: Any) -> list[float]:
+        call = next(calls)
+        return special[call](len(replies)) if call in special else reward(turns, replies, slots)
+
+    return asked
+
+
+def killed(count: int) -> list[float]:
+    raise KeyboardInterrupt
+
+
+def test_the_stage_leaves_a_plain_model_and_how_it_came_about(tmp_path, sft):
+    out = policy(tmp_path / "out", inputs(tmp_path, sft))
+    weights = load_file(out / "model.safetensors")
+    before = load_file(sft / "model.safetensors")
+    assert weights.keys() == before.keys()
+    assert all(not torch.equal(weights[name], before[name]) for name in weights)
+    assert str(tmp_path) not in (out / "config.json").read_text()
+    AutoModelForCausalLM.from_pretrained(out)
+    tokenizer = AutoTokenizer.from_pretrained(out)
+    assert (
+        tokenizer("a cat")["input_ids"] == AutoTokenizer.from_pretrained(sft)("a cat")["input_ids"]
+    )
+    curves = json.loads((out / "curves.json").read_text())
+    assert [row["step"] for row in curves] == [1, 2, 3, 4, 5]
+    samples = [json.loads(line) for line in (out / "samples.jsonl").read_text().splitlines()]
+    assert [sample["step"] for sample in samples] == [0] * 3 + [3] * 3 + [5] * 3
+    assert len({sample["prompt"] for sample in samples}) == 3
+    metrics = json.loads((out / "metrics.json").read_text())
+    assert metrics["reward_gain"] == pytest.approx(
+        curves[-1]["reward/raw"] - curves[0]["reward/raw"]
+    )
+    assert metrics["steps"] == 5
+    assert metrics["skipped_steps"] == 0
+
+
+def test_the_same_seed_gives_the_same_bytes(tmp_path, sft):
+    given = inputs(tmp_path, sft)
+    first = digests(policy(tmp_path / "first", given))
+    assert digests(policy(tmp_path / "second", given)) == first
+
+
+def test_the_metrics_are_those_that_the_documentation_names(tmp_path, sft):
+    page = (Path(__file__).parents[1] / "docs" / "ppo.md").read_text()
+    tables = {
+        title: set(re.findall(r"^\| `([^`]+)` \|", part, flags=re.MULTILINE))
+        for title, part in re.findall(r"^## ([^\n]+)\n(.*?)(?=^## |\Z)", page, re.M | re.S)
+    }
+    out = policy(tmp_path / "out", inputs(tmp_path, sft))
+    row = json.loads((out / "curves.json").read_text())[0]
+    assert set(row) == tables["Metrics of a step"]
+    lines = (out / "log" / "metrics.jsonl").read_text().splitlines()
+    logged = set(json.loads(lines[0])) - {"time"}
+    assert logged - set(row) == tables["Measured, not in the artefact"]
+    metrics = json.loads((out / "metrics.json").read_text())
+    assert set(metrics) == tables["Headline numbers"]
+    fields = set(PolicyRecipe.model_fields)
+    assert fields == tables["Recipe"]
+
+
+@pytest.mark.parametrize("critic", ["shared", "separate"])
+def test_a_killed_run_ends_with_the_weights_of_one_that_was_not(tmp_path, sft, critic):
+    settings = {"critic": critic, "kl_horizon": 20, "kl_target": 0.01}
+    whole = study(sft, length, **settings)
+    expected = trained(tmp_path / "whole", whole)
+    for call in (4, 3):
+        with pytest.raises(KeyboardInterrupt):
+            trained(tmp_path / "cut", study(sft, nth(length, {call: killed}), **settings))
+    resumed = study(sft, length, **settings)
+    assert trained(tmp_path / "cut", resumed) == expected
+    for name, parameter in whole.model.state_dict().items():
+        assert torch.equal(parameter, resumed.model.state_dict()[name]), name
+    assert len({row["kl/coef"] for row in expected.curves}) == 5
+
+
+def test_a_killed_job_leaves_the_same_files(tmp_path, sft):
+    given = inputs(tmp_path, sft)
+    expected = digests(policy(tmp_path / "whole", given))
+    settings = PolicyRecipe.model_validate(PPO)
+    (tmp_path / "cut.scratch").mkdir()
+    half = study(sft, length)
+    optimizer = torch.optim.Adam(half.model.parameters())
+    (tmp_path / "lost").mkdir()
+    section = settings.model_dump(mode="json")
+    config = {"policy": section, "exposure": "reddit", "variant": "random", "seed": 0}
+    job = Job(config, given, tmp_path / "lost", tmp_path / "cut.scratch", report=_gone_after_three)
+    # Whoever waited is gone in the middle: the job dies between two checkpoints.
+    with pytest.raises(FileNotFoundError):
+        run(job)
+    progress = checkpoint.load(tmp_path / "cut.scratch", half.model, optimizer)
+    assert progress is not None
+    assert progress.step == 2
+    assert digests(policy(tmp_path / "cut", given)) == expected
+
+
+def _gone_after_three(done: float, total: float, unit: str) -> None:
+    if done == 3:
+        raise FileNotFoundError("whoever waited is gone")
+
+
+@pytest.mark.parametrize("critic", ["shared", "separate"])
+def test_a_reward_for_one_token_is_learned_to_its_maximum_in_seconds(tmp_path, sft, critic):
+    def cats(turns: Any, replies: list[str], slots: Any) -> list[float]:
+        return [1.0 if "c" in reply else 0.0 for reply in replies]
+
+    settings = {"episodes": 2560, "batch": 64, "lr": 0.02, "kl_coef": 0.0, "kl_target": None}
+    progress = trained(
+        tmp_path,
+        study(sft, cats, critic=critic, max_new_tokens=3, missing_eos_penalty=0.0, **settings),
+    )
+    assert progress.curves[0]["reward/raw"] < 0.2
+    assert sum(row["reward/raw"] for row in progress.curves[-5:]) / 5 > 0.95
+    assert progress.curves[-1]["kl"] > 1
+
+
+def test_a_heavy_coefficient_keeps_the_policy_where_it_started(tmp_path, sft):
+    settings = {"episodes": 320, "kl_target": None, "whiten_rewards": True, "lr": 0.01}
+    free = trained(tmp_path / "free", study(sft, length, kl_coef=0.0, **settings))
+    held = trained(tmp_path / "held", study(sft, length, kl_coef=5.0, **settings))
+    last = slice(-20, None)
+    kl = [sum(row["kl"] for row in run.curves[last]) / 20 for run in (free, held)]
+    print(kl)
+    assert kl[0] > 3 * abs(kl[1])
+
+
+def test_steering_brings_the_kl_to_its_target(tmp_path, sft):
+    settings = {"episodes": 2400, "batch": 32, "lr": 0.01, "kl_target": 2.0, "kl_coef": 0.01}
+    progress = trained(tmp_path, study(sft, length, kl_horizon=30, **settings))
+    last = [row["kl"] for row in progress.curves[-20:]]
+    assert 1.2 < sum(last) / 20 < 2.8
+    assert progress.curves[-1]["kl/coef"] != 0.01
+
+
+def test_one_odd_reward_skips_its_step_and_is_counted(tmp_path, sft):
+    odd = {2: lambda n: [float("nan")] * n, 4: lambda n: [float("inf")] * n}
+    progress = trained(tmp_path, study(sft, nth(length, odd)))
+    assert [row["step"] for row in progress.curves] == [1, 3, 5]
+    assert (progress.skipped, progress.skipped_in_a_row) == (2, 0)
+
+
+def test_three_odd_steps_in_a_row_end_the_run_and_leave_a_checkpoint(tmp_path, sft):
+    odd = {call: lambda n: [0.0] * (n - 1) + [float("nan")] for call in (1, 2, 3)}
+    with pytest.raises(StageError, match=r"3 steps in a row.*step 3: the reward is nan for 1 of 8"):
+        trained(tmp_path, study(sft, nth(length, odd)))
+    progress = trained(tmp_path, study(sft, length))
+    assert [row["step"] for row in progress.curves] == [4, 5]
+    assert progress.skipped == 3
+
+
+def test_gold_is_reported_and_changes_nothing(tmp_path, sft):
+    first, second = study(sft, length, constant(1.0)), study(sft, length, constant(-5.0))
+    one, two = trained(tmp_path / "one", first), trained(tmp_path / "two", second)
+    assert [row["gold"] for row in one.curves] == [1.0] * 5
+    assert [row["gold"] for row in two.curves] == [-5.0] * 5
+    for name, parameter in first.model.state_dict().items():
+        assert torch.equal(parameter, second.model.state_dict()[name])
+
+
+def test_a_reward_with_the_wrong_number_of_values_ends_before_the_first_step(tmp_path, sft):
+    with pytest.raises(StageError, match="the reward returned 1 values for 2 replies"):
+        trained(tmp_path, study(sft, lambda *_: [0.0]))
+    with pytest.raises(StageError, match="the gold reward returned 0 values"):
+        trained(tmp_path, study(sft, length, lambda *_: []))
+    with pytest.raises(StageError, match=r"the reward is nan.*before the first step"):
+        trained(tmp_path, study(sft, constant(float("nan"))))
+    assert not (tmp_path / "out" / "log").exists()
+
+
+def test_a_full_disk_leaves_the_old_checkpoint(tmp_path, sft):
+    started = study(sft, length)
+    optimizer = torch.optim.Adam(started.model.parameters())
+    checkpoint.save(tmp_path, started.model, optimizer, Progress(kl_coef=0.1, step=7))
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))
+    try:
+        with pytest.raises((OSError, RuntimeError)):
+            checkpoint.save(tmp_path, started.model, optimizer, Progress(kl_coef=0.1, step=8))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    found = checkpoint.load(tmp_path, started.model, optimizer)
+    assert found is not None
+    assert found.step == 7
+
+
+def test_prompts_come_with_the_slot_of_the_real_reply_where_there_is_one(tmp_path, sft):
+    rows = read(prompts(tmp_path / "prompts", [conversation(0), conversation(1)]))
+    slot = Slot(subreddit="cats", depth=2, delay=None, hour=0, parent_score=5)
+    assert rows == [(conversation(0), slot), (conversation(1), None)]
+
+
+def test_a_reward_is_given_the_conversation_and_the_reply_as_text(tmp_path, sft):
+    seen: list[Any] = []
+
+    def spy(turns: list[list[Turn]], replies: list[str], slots: list[Any]) -> list[float]:
+        seen.extend(zip(turns, replies, slots, strict=True))
+        return [0.0] * len(replies)
+
+    trained(tmp_path, study(sft, spy, episodes=8))
+    for turns, reply, slot in seen[2:]:
+        assert turns in [conversation(n) for n in range(11)]
+        assert reply == reply.strip()
+        assert "<eos>" not in reply
+        assert slot is None
+
+
+def test_every_prompt_comes_up_before_one_comes_twice():
+    drawn = [row for step in range(1, 12) for row in chosen(11, 4, 0, step)]
+    for start in range(0, 44, 11):
+        assert sorted(drawn[start : start + 11]) == list(range(11))
+    assert drawn[:11] != drawn[11:22]
+    assert drawn != [row for step in range(1, 12) for row in chosen(11, 4, 1, step)]
+
+
+def test_long_prompts_lose_their_oldest_turns_or_are_left_out(sft):
+    tokenizer = AutoTokenizer.from_pretrained(sft)
+    long = Turn(role="comment", text="cat " * 60)
+    rows = [([long, *conversation(0)], None), ([long], None), (conversation(1), None)]
+    kept = encode(rows, tokenizer, PolicyRecipe.model_validate(PPO), WINDOW)
+    assert [prompt.turns for prompt in kept] == [conversation(0), conversation(1)]
+
+
+def test_what_cannot_work_is_told_before_the_first_step(tmp_path, sft):
+    given = inputs(tmp_path, sft)
+    with pytest.raises(InputError, match=r"exceeds the model's window of 80.*max_prompt_tokens"):
+        policy(tmp_path / "a", given, max_new_tokens=70)
+    with pytest.raises(InputError, match="none of 11 can be used"):
+        policy(tmp_path / "b", given, max_prompt_tokens=3)
+    held_out = prompts(tmp_path / "held_out", [conversation(0)], split="test")
+    with pytest.raises(InputError, match="none of 0 can be used"):
+        policy(tmp_path / "c", {**given, "prompts": held_out})
+
+
+@pytest.mark.parametrize(("missing", "message"), [("pad", "no pad"), ("eos", "no end-of-text")])
+def test_a_tokenizer_without_pad_or_end_is_told(tmp_path, sft, missing, message):
+    tokenizer = AutoTokenizer.from_pretrained(sft)
+    setattr(tokenizer, f"{missing}_token", None)
+    broken = tmp_path / "sft"
+    models.load_policy(sft).save_pretrained(broken)
+    tokenizer.save_pretrained(broken)
+    with pytest.raises(InputError, match=rf"sft/reddit/0: its tokenizer has {message}"):
+        policy(tmp_path / "out", inputs(tmp_path, broken))
+
+
+def test_a_separate_critic_starts_from_a_reward_model_of_the_same_vocabulary(tmp_path, sft):
+    tokenizer = AutoTokenizer.from_pretrained(sft)
+    classifier = LlamaForSequenceClassification(config(len(tokenizer)))
+    classifier.save_pretrained(tmp_path / "reward" / "model")
+    tokenizer.save_pretrained(tmp_path / "reward" / "model")
+    trunk, origin = models.load_trunk(sft, tmp_path / "reward", tokenizer)
+    assert origin == "reward"
+    for name, parameter in classifier.base_model.named_parameters():
+        assert torch.equal(parameter, trunk.get_parameter(name))
+    tokenizer.add_tokens("meow")
+    trunk, origin = models.load_trunk(sft, tmp_path / "reward", tokenizer)
+    assert origin == "policy"
+    for name, parameter in models.load_policy(sft).base_model.named_parameters():
+        assert torch.equal(parameter, trunk.get_parameter(name))
+
+
+def test_rewards_are_held_within_bounds_and_replies_without_end_pay():
+    recipe = PolicyRecipe(reward_clip=2.0, missing_eos_penalty=0.5)
+    assert shape([5.0, -5.0, 1.0], [True, True, False], recipe) == [2.0, -2.0, 0.5]
+    free = PolicyRecipe(reward_clip=None, missing_eos_penalty=0.0)
+    assert shape([5.0, -5.0], [True, False], free) == [5.0, -5.0]
+
+
+def test_a_recipe_that_cannot_make_a_step_is_refused():
+    with pytest.raises(ValidationError, match=r"minibatches \(9\) exceeds batch \(8\)"):
+        PolicyRecipe.model_validate({**PPO, "minibatches": 9})
+    with pytest.raises(ValidationError, match=r"batch \(8\) exceeds episodes \(7\)"):
+        PolicyRecipe.model_validate({**PPO, "episodes": 7})

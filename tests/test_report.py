@@ -1,0 +1,418 @@
+"""The report: its numbers are those of the items, its holes are shown, its text stays text."""
+
+import json
+import random
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from karma.errors import CheckError
+from karma.jobs import Job, write_json
+from karma.report.collect import collect
+from karma.report.document import build
+from karma.report.job import run
+from karma.report.markdown import plain
+from karma.report.recipe import ReportRecipe
+from karma.report.words import interval, signed
+
+ATTACK = "<script>alert(1)</script><img src=x onerror=alert(2)>"
+VARIANTS = ("context", "random")
+BENCHMARKS = {
+    "humor": ("pragmatics", "accuracy", True),
+    "truthfulqa": ("factuality", "mc2", True),
+    "toxicity": ("toxicity", "expected_max_toxicity", False),
+}
+RECIPE: dict[str, Any] = {
+    "seeds": [0],
+    "compute": "cpu",
+    "dumps": {"comments": "world", "submissions": "world"},
+    "evals": {"data": "world"},
+    "labels": {"valuation": {"within": ["subreddit", "age"]}},
+    "prompts": {"reddit": {"count": 20}, "unexposed": {"instructions": "world", "count": 20}},
+    "base": {"tiny": {"text": ["world"]}, "folder": None},
+    "sft": {"epochs": 1, "lr": 1e-5},
+    "reward": {"objective": {"pairs": 1.0, "regression": 0.5}, "epochs": 1},
+    "policy": {"kl_target": 6.0, "exposures": "all", "variants": "all", "cache": "/secret/place"},
+}
+
+
+def study(folder: Path, seeds: int = 1, without: tuple[str, ...] = ()) -> Job:
+    """A small study in the shapes that the stages write; ``without`` leaves inputs out."""
+    rng = random.Random(0)
+    models = ["base"]
+    for seed in range(seeds):
+        models.append(f"sft/unexposed/{seed}")
+        models += [f"policy/unexposed/{variant}/{seed}" for variant in VARIANTS]
+    inputs: dict[str, Path] = {}
+    for model in models:
+        skill = 0.75 if "/context/" in model else 0.5
+        for name in BENCHMARKS:
+            inputs[f"evals/{model}/{name}"] = cell(folder, model, name, skill, rng)
+        inputs[f"evals/{model}/replies"] = replies(folder, model, rng)
+        if model.startswith("policy/"):
+            inputs[model] = policy(folder, model, rng)
+    rewards = [f"{name}/{seed}" for name in ("context", "random", "gold") for seed in range(seeds)]
+    inputs |= {f"reward/{name}": reward(folder, name, rng) for name in rewards}
+    inputs |= accounts(folder)
+    config = {
+        "report": {"resamples": 200, "samples": 2},
+        "recipe": {**RECIPE, "seeds": list(range(seeds))},
+        "models": models,
+        "benchmarks": [*BENCHMARKS, "replies"],
+        "rewards": rewards,
+    }
+    kept = {role: path for role, path in inputs.items() if role not in without}
+    out, scratch = folder / "out", folder / "scratch"
+    out.mkdir()
+    scratch.mkdir()
+    return Job(config, kept, out, scratch)
+
+
+def cell(folder: Path, model: str, name: str, skill: float, rng: random.Random) -> Path:
+    """One model's items on one benchmark: right or wrong, or a share; some share a group."""
+    kind, metric, better = BENCHMARKS[name]
+    values = [float(rng.random() < skill) if name == "humor" else rng.random() for _ in range(60)]
+    table = {
+        "id": [f"{name}-{i}" for i in range(60)],
+        "group": [f"{name}-{i if name == 'humor' else i // 3}" for i in range(60)],
+        "value": values,
+    }
+    return evaluation(folder, model, name, table, (kind, metric, better))
+
+
+def replies(folder: Path, model: str, rng: random.Random) -> Path:
+    """Generations on held-out prompts, one of which is an attack on the reader's browser."""
+    table = {
+        "id": [f"p{i}" for i in range(12)],
+        "group": [f"t{i // 2}" for i in range(12)],
+        "value": [rng.gauss(0.5 if "/context/" in model else 0.0, 1.0) for _ in range(12)],
+        "prompt": [f"User: question {i} {ATTACK}\nAssistant:" for i in range(12)],
+        "generations": [[f"{model} says {ATTACK} {i}", "more"] for i in range(12)],
+    }
+    return evaluation(folder, model, "replies", table, ("reply", "gold", True))
+
+
+def evaluation(
+    folder: Path, model: str, name: str, table: dict[str, Any], about: tuple[str, str, bool]
+) -> Path:
+    """Write ``items.parquet`` and ``scores.json``."""
+    place = folder / "evals" / model / name
+    place.mkdir(parents=True)
+    pq.write_table(pa.table(table), place / "items.parquet")
+    kind, metric, better = about
+    scores = {
+        "benchmark": name,
+        "kind": kind,
+        "items": len(table["id"]),
+        "broken": 1,
+        "primary": metric,
+        "higher_is_better": better,
+        "ideal": None,
+        "scores": {metric: float(np.mean(table["value"]))},
+    }
+    write_json(place / "scores.json", scores)
+    return place
+
+
+def policy(folder: Path, model: str, rng: random.Random) -> Path:
+    """Twenty steps of training."""
+    place = folder / model
+    place.mkdir(parents=True)
+    metrics = {"steps": 20, "skipped_steps": 0, "kl_final": 3.5, "no_eos_last": 0.1}
+    metrics |= {"reward_first": 0.1, "reward_last": 0.9, "gold_first": 0.1, "gold_last": 0.5}
+    write_json(place / "metrics.json", {**metrics, "length_first": 20.0, "length_last": 20.0})
+    curves = [
+        {
+            "step": s,
+            "reward/raw": s / 20,
+            "gold": s / 30,
+            "kl": s / 5 + rng.random(),
+            "length": 20.0,
+        }
+        for s in range(1, 21)
+    ]
+    write_json(place / "curves.json", curves)
+    lines = [
+        json.dumps({"step": step, "prompt": "User: hello\nAssistant:", "reply": f"{step} {ATTACK}"})
+        for step in (0, 19)
+    ]
+    (place / "samples.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return place
+
+
+def reward(folder: Path, name: str, rng: random.Random) -> Path:
+    """A reward model that follows the valuation (or, if random, does not); length says nothing."""
+    place = folder / "reward" / name
+    place.mkdir(parents=True)
+    kind = "random" if name.startswith("random") else "model"
+    view = {"context": kind == "model", "fields": [], "max_tokens": 64}
+    write_json(place / "reward.json", {"kind": kind, "view": view, "terms": {}})
+    measured = {"spearman": 0.6, "f1": 0.4, "length_spearman": 0.1, "shuffled_spearman": 0.0}
+    metrics = {f"{k}{end}": v for k, v in measured.items() for end in ("", "_low", "_high")}
+    write_json(place / "metrics.json", {**metrics, "rows": 200, "pairs": 0})
+    valuations = [rng.random() for _ in range(200)]
+    scored = [rng.random() if kind == "random" else v + rng.gauss(0, 0.3) for v in valuations]
+    table = {
+        "thread_id": [f"t{i // 2}" for i in range(200)],
+        "split": ["test" if i >= 40 else "validation" for i in range(200)],
+        "valuation": valuations,
+        "reward": scored,
+        "length": [rng.randrange(5, 80) for _ in range(200)],
+    }
+    pq.write_table(pa.table(table), place / "heldout.parquet")
+    return place
+
+
+def accounts(folder: Path) -> dict[str, Path]:
+    """The profiles of dumps, threads and labels."""
+    dump = {"kind": "comments", "lines": 10, "rows": 8, "rejected": 1, "blank": 1}
+    profiles = {
+        "dumps/RC.zst": {**dump, "reasons": {"no JSON": 1}, "ranges": {"0-100": 8}},
+        "threads/0-100": {"conversations": 5, "splits": {"train": 3, "test": 2}, "range": "0-100"},
+        "threads/100-200": {"conversations": 2, "splits": {"train": 2}, "range": "100-200"},
+        "labels": {"replies": 7, "levels": {"0": 4, "1": 3}},
+    }
+    for role, profile in profiles.items():
+        (folder / role).mkdir(parents=True)
+        write_json(folder / role / "profile.json", profile)
+    return {role: folder / role for role in profiles}
+
+
+def document(job: Job) -> dict[str, Any]:
+    """The stage's document, without the figures and pages made of it."""
+    return build(collect(job), ReportRecipe.model_validate(job.config["report"]))
+
+
+class Whole(NamedTuple):
+    """A study whose report was written, and what was written."""
+
+    job: Job
+    report: dict[str, Any]
+    page: str
+    markdown: str
+
+
+def written(job: Job) -> Whole:
+    """Run the stage and read what it wrote."""
+    run(job)
+    report, page, markdown = (
+        (job.out / name).read_text(encoding="utf-8")
+        for name in ("report.json", "report.html", "report.md")
+    )
+    return Whole(job, json.loads(report), page, markdown)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Whole:
+    """One whole report, for every test that only looks at it."""
+    return written(study(tmp_path_factory.mktemp("study")))
+
+
+def values(job: Job, model: str, name: str) -> dict[str, float]:
+    """A model's items as stored, by id."""
+    items = pq.read_table(job.inputs[f"evals/{model}/{name}"] / "items.parquet").to_pydict()
+    return dict(zip(items["id"], items["value"], strict=True))
+
+
+class Tags(HTMLParser):
+    """Every tag of a page, and every address that it names."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.addresses: list[str] = []
+        self.handlers: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.addresses += [value or "" for key, value in attrs if key in ("src", "href")]
+        self.handlers += [key for key, _ in attrs if key.startswith("on")]
+
+
+def test_every_score_and_difference_is_that_of_the_items(whole: Whole) -> None:
+    job, report = whole.job, whole.report
+    for row in report["headline"]["rows"]:
+        for name, cell in row["cells"].items():
+            stored = list(values(job, row["model"], name).values())
+            assert cell["value"] == pytest.approx(sum(stored) / len(stored))
+            assert cell["n"] == len(stored)
+            assert cell["low"] <= cell["value"] <= cell["high"]
+    assert report["differences"]
+    for row in report["differences"]:
+        first = values(job, row["model"], row["benchmark"])
+        second = values(job, row["against"], row["benchmark"])
+        gaps = [first[item] - second[item] for item in first]
+        assert row["value"] == pytest.approx(sum(gaps) / len(gaps))
+        assert row["low"] <= row["value"] <= row["high"]
+
+
+def test_a_policy_is_compared_with_its_start_and_with_the_random_reward(whole: Whole) -> None:
+    rows = whole.report["differences"]
+    pairs = {(row["model"], row["relation"], row["against"]) for row in rows}
+    assert pairs == {
+        ("policy/unexposed/context/0", "start", "sft/unexposed/0"),
+        ("policy/unexposed/context/0", "random", "policy/unexposed/random/0"),
+        ("policy/unexposed/random/0", "start", "sft/unexposed/0"),
+    }
+
+
+def test_only_the_primary_differences_are_corrected(whole: Whole) -> None:
+    report = whole.report
+    family = [row for row in report["differences"] if row["primary"]]
+    others = [row for row in report["differences"] if not row["primary"]]
+    assert {row["benchmark"] for row in family} == {"humor"}
+    assert report["family"]["size"] == len(family) == 3
+    assert all(row["p_holm"] >= row["p"] for row in family)
+    assert all(row["p_holm"] is None for row in others)
+    assert max(row["p_holm"] for row in family) <= 1
+
+
+def test_no_difference_stands_in_the_page_without_its_interval(whole: Whole) -> None:
+    for row in whole.report["differences"]:
+        shown = re.escape(signed(row["value"]))
+        found = re.findall(shown + r"</b>(.{0,60})", whole.page)
+        assert found
+        assert all("[" in after for after in found)
+        assert any(interval(row) in after for after in found)
+        assert f"{signed(row['value'])} {plain(interval(row))}" in whole.markdown
+
+
+def test_a_failed_cell_is_shown_as_a_hole(tmp_path: Path) -> None:
+    gone = "evals/policy/unexposed/context/0/humor"
+    job = study(tmp_path, without=(gone, "policy/unexposed/random/0", "reward/context/0"))
+    _, report, page, markdown = written(job)
+    row = next(r for r in report["headline"]["rows"] if r["model"].endswith("context/0"))
+    assert row["cells"]["humor"] is None
+    assert [hole["what"] for hole in report["holes"]] == [
+        gone,
+        "reward/context/0",
+        "policy/unexposed/random/0",
+    ]
+    assert '<td class="hole">hole</td>' in page
+    assert gone in page
+    assert gone in markdown
+
+
+def test_a_report_of_nothing_but_holes_is_still_a_report(tmp_path: Path) -> None:
+    job = study(tmp_path)
+    empty = Job(job.config, {}, job.out, job.scratch)
+    report = written(empty).report
+    assert report["differences"] == []
+    assert len(report["holes"]) == 4 * 4 + 3 + 2
+
+
+def test_text_of_strangers_never_becomes_markup(whole: Whole) -> None:
+    assert "&lt;script&gt;alert(1)" in whole.page
+    parser = Tags()
+    parser.feed(whole.page)
+    assert "script" not in parser.tags
+    assert parser.handlers == []
+    lines = whole.markdown.splitlines()
+    assert all(line.startswith("    ") for line in lines if "<script" in line)
+
+
+def test_the_page_needs_nothing_but_itself(whole: Whole) -> None:
+    parser = Tags()
+    parser.feed(whole.page)
+    assert all(address.startswith(("#", "data:")) for address in parser.addresses)
+    assert parser.tags.count("img") == len(list(whole.job.out.glob("*.png"))) == 3
+
+
+def test_the_same_inputs_give_the_same_bytes_and_no_path(whole: Whole, tmp_path: Path) -> None:
+    job = whole.job
+    again = Job(job.config, job.inputs, tmp_path / "again", job.scratch)
+    again.out.mkdir()
+    run(again)
+    files = sorted(path.name for path in job.out.iterdir())
+    assert files == sorted(path.name for path in again.out.iterdir())
+    for name in files:
+        content = (job.out / name).read_bytes()
+        assert content == (again.out / name).read_bytes(), name
+        assert str(job.out.parent).encode() not in content
+        assert b"/secret" not in content
+
+
+def test_fewer_than_five_seeds_make_no_claim_about_a_reward(whole: Whole) -> None:
+    report = whole.report
+    assert report["only_these_policies"]
+    assert report["over_seeds"] == []
+    assert report["scope"].startswith("These policies only: 1 seed")
+    assert "these policies only" in " ".join(report["summary"])
+
+
+def test_five_seeds_give_the_mean_over_seeds_with_a_t_interval(tmp_path: Path) -> None:
+    job = study(tmp_path, seeds=5)
+    _, report, page, _ = written(job)
+    assert not report["only_these_policies"]
+    claim = next(
+        row
+        for row in report["over_seeds"]
+        if (row["benchmark"], row["relation"]) == ("humor", "random")
+    )
+    gaps = [
+        np.mean(list(values(job, f"policy/unexposed/context/{seed}", "humor").values()))
+        - np.mean(list(values(job, f"policy/unexposed/random/{seed}", "humor").values()))
+        for seed in range(5)
+    ]
+    half = 2.7764451 * np.std(gaps, ddof=1) / 5**0.5
+    assert claim["seeds"] == 5
+    assert claim["value"] == pytest.approx(np.mean(gaps))
+    assert claim["low"] == pytest.approx(np.mean(gaps) - half)
+    assert claim["high"] == pytest.approx(np.mean(gaps) + half)
+    assert "Over seeds" in page
+
+
+def test_a_reward_model_is_flagged_only_if_length_does_as_well(tmp_path: Path) -> None:
+    job = study(tmp_path)
+    rewards = {row["id"]: row for row in document(job)["rewards"]}
+    assert rewards["context/0"]["above_length"]["low"] > 0
+    assert rewards["context/0"]["flag"] is None
+    assert rewards["random/0"]["flag"] is None
+    heldout = job.inputs["reward/context/0"] / "heldout.parquet"
+    table = pq.read_table(heldout).to_pydict()
+    pq.write_table(pa.table({**table, "reward": [float(n) for n in table["length"]]}), heldout)
+    assert "length alone" in document(job)["rewards"][0]["flag"]
+
+
+def test_a_tiny_simulated_study_says_so_before_its_first_number(whole: Whole) -> None:
+    page = whole.page
+    assert 0 < page.index("trained here from scratch, tiny") < page.index("<table")
+    assert 0 < page.index("project&#39;s simulator") < page.index("<table")
+
+
+def test_a_score_that_is_not_the_mean_of_its_items_is_an_error(tmp_path: Path) -> None:
+    job = study(tmp_path)
+    path = job.inputs["evals/base/humor"] / "scores.json"
+    scores = json.loads(path.read_text(encoding="utf-8"))
+    scores["scores"]["accuracy"] += 0.1
+    write_json(path, scores)
+    with pytest.raises(CheckError, match="not the mean"):
+        run(job)
+
+
+def test_the_counts_of_all_ranges_are_added(whole: Whole) -> None:
+    report = whole.report
+    blocks = {block["title"]: dict(block["rows"]) for block in report["data"]["counts"]}
+    assert blocks["threads"] == {"conversations": 7}
+    assert blocks["threads: splits"] == {"train": 5, "test": 2}
+    assert report["data"]["dumps"][0]["balanced"]
+
+
+def test_an_alarm_names_what_went_wrong(tmp_path: Path) -> None:
+    job = study(tmp_path)
+    path = job.inputs["policy/unexposed/context/0"] / "metrics.json"
+    numbers = json.loads(path.read_text(encoding="utf-8"))
+    write_json(path, {**numbers, "gold_last": -0.5, "kl_final": 20.0, "length_last": 90.0})
+    rows = {row["id"]: row["alarms"] for row in document(job)["policies"]}
+    assert rows["policy/unexposed/context/0"] == [
+        "gold fell while reward rose",
+        "replies more than twice as long as at first",
+        "KL above twice its target",
+    ]
+    assert rows["policy/unexposed/random/0"] == []

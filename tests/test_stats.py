@@ -1,0 +1,156 @@
+"""The tests and intervals that the report rests on, against scipy and against counting."""
+
+import itertools
+
+import numpy as np
+import pytest
+from scipy import stats as scipy_stats
+
+from karma.evals import stats
+
+
+def two_models(n=60, seed=0, gain=0.2):
+    rng = np.random.default_rng(seed)
+    base = rng.normal(size=n)
+    return base + gain + 0.3 * rng.normal(size=n), base, [str(i) for i in range(n)]
+
+
+def test_the_bootstrap_equals_scipys_percentile_interval_within_its_noise():
+    first, second, groups = two_models()
+    ours = stats.bootstrap(first, second, groups, resamples=20_000, seed=1)
+    theirs = scipy_stats.bootstrap(
+        (first - second,), np.mean, method="percentile", n_resamples=20_000, rng=2
+    ).confidence_interval
+    width = theirs.high - theirs.low
+    assert ours.low == pytest.approx(theirs.low, abs=0.05 * width)
+    assert ours.high == pytest.approx(theirs.high, abs=0.05 * width)
+    assert ours == stats.bootstrap(first, second, groups, resamples=20_000, seed=1)
+
+
+def test_items_of_one_source_are_resampled_together_so_copies_add_no_certainty():
+    first, second, groups = two_models()
+    once = stats.bootstrap(first, second, groups, resamples=2000, seed=1)
+    copied = stats.bootstrap(
+        np.repeat(first, 5), np.repeat(second, 5), np.repeat(groups, 5), resamples=2000, seed=1
+    )
+    assert copied == pytest.approx(once)
+
+
+def test_the_bootstrap_is_the_same_however_its_resamples_are_split(monkeypatch):
+    first, second, groups = two_models()
+    whole = stats.bootstrap(first, second, groups, resamples=500, seed=3)
+    monkeypatch.setattr(stats, "_BLOCK", 1000)
+    assert stats.bootstrap(first, second, groups, resamples=500, seed=3) == whole
+
+
+def test_one_source_gives_no_interval():
+    with pytest.raises(ValueError, match="two groups"):
+        stats.bootstrap(np.ones(3), np.zeros(3), ["a"] * 3, resamples=100, seed=0)
+
+
+def test_the_bootstrap_covers_the_truth_about_as_often_as_it_says():
+    hits = 0
+    for seed in range(300):
+        first, second, groups = two_models(n=80, seed=seed, gain=0.1)
+        low, high = stats.bootstrap(first, second, groups, resamples=500, seed=seed)
+        hits += low <= 0.1 <= high
+    assert 0.90 <= hits / 300 <= 0.98
+
+
+def test_the_exact_permutation_test_equals_scipys():
+    first, second, groups = two_models(n=9)
+    theirs = scipy_stats.permutation_test(
+        (first, second),
+        lambda x, y, axis: np.mean(x - y, axis=axis),
+        permutation_type="samples",
+        vectorized=True,
+        n_resamples=np.inf,
+    ).pvalue
+    assert stats.permutation(first, second, groups, resamples=512, seed=0) == pytest.approx(theirs)
+
+
+def test_the_drawn_permutation_test_is_near_the_exact_one_and_never_zero():
+    first, second, groups = two_models(n=14)
+    exact = stats.permutation(first, second, groups, resamples=2**14, seed=0)
+    drawn = stats.permutation(first, second, groups, resamples=2**14 - 1, seed=0)
+    assert drawn == pytest.approx(exact, abs=0.01)
+    p = stats.permutation(np.ones(5000), np.zeros(5000), range(5000), resamples=99, seed=0)
+    assert p == pytest.approx(0.01)
+
+
+def test_signs_are_flipped_by_source():
+    values = np.array([1.0, 1.0, 1.0, 1.0, -1.0, -1.0])
+    groups = ["a", "a", "b", "b", "c", "c"]
+    sums = [2.0, 2.0, -2.0]
+    flips = [abs(np.dot(s, sums)) for s in itertools.product([-1, 1], repeat=3)]
+    expected = np.mean(np.array(flips) >= 2.0)
+    assert stats.permutation(values, 0 * values, groups, resamples=100, seed=0) == expected
+
+
+def test_two_equal_models_do_not_differ():
+    same = np.array([1.0, 0.0, 1.0])
+    groups = ["a", "b", "c"]
+    assert stats.permutation(same, same, groups, resamples=100, seed=0) == 1.0
+    assert stats.mcnemar_midp(same, same) == 1.0
+    assert stats.bootstrap(same, same, groups, resamples=100, seed=0) == (0.0, 0.0)
+
+
+@pytest.mark.parametrize(("wins", "losses"), [(8, 2), (0, 6), (3, 4), (5, 5), (1, 0)])
+def test_mcnemars_mid_p_is_the_exact_one_less_half_of_what_was_observed(wins, losses):
+    first = np.array([1.0] * wins + [0.0] * losses + [1.0, 0.0])
+    second = np.array([0.0] * wins + [1.0] * losses + [1.0, 0.0])
+    exact = scipy_stats.binomtest(wins, wins + losses).pvalue
+    outcomes = 1 if wins == losses else 2  # as extreme as this one: its mirror image too
+    point = outcomes * scipy_stats.binom.pmf(wins, wins + losses, 0.5)
+    assert stats.mcnemar_midp(first, second) == pytest.approx(exact - point / 2)
+
+
+def test_mcnemars_test_refuses_what_is_neither_right_nor_wrong():
+    with pytest.raises(ValueError, match="right"):
+        stats.mcnemar_midp(np.array([0.5]), np.array([1.0]))
+
+
+def test_the_t_interval_equals_scipys():
+    values = np.array([0.11, 0.02, 0.07, 0.13, -0.01])
+    theirs = scipy_stats.ttest_1samp(values, 0.0)
+    ours = stats.t_interval(values)
+    expected = (values.mean(), *theirs.confidence_interval(), theirs.pvalue)
+    assert ours == pytest.approx(expected)
+
+
+def test_a_t_interval_needs_two_seeds_and_bears_seeds_that_agree():
+    with pytest.raises(ValueError, match="two seeds"):
+        stats.t_interval(np.array([1.0]))
+    assert stats.t_interval(np.array([0.5, 0.5])) == (0.5, 0.5, 0.5, 0.0)
+    assert stats.t_interval(np.zeros(3)).p == 1.0
+
+
+def test_holms_p_values_are_those_of_the_paper():
+    assert stats.holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert stats.holm([0.9, 0.8]) == [1.0, 1.0]
+    assert stats.holm([]) == []
+
+
+@pytest.mark.slow
+def test_the_tests_keep_their_size_when_nothing_differs():
+    rng = np.random.default_rng(0)
+    trials, permuted, midp = 1000, 0, 0
+    groups = [str(i) for i in range(40)]
+    for seed in range(trials):
+        a, b = rng.normal(size=(2, 40))
+        permuted += stats.permutation(a, b, groups, resamples=199, seed=seed) <= 0.05
+        a, b = (rng.random((2, 40)) < 0.6).astype(float)
+        midp += stats.mcnemar_midp(a, b) <= 0.05
+    highest = scipy_stats.binom.ppf(0.999, trials, 0.05)
+    assert permuted <= highest
+    assert midp <= highest
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seeds", [5, 10])
+def test_t_intervals_over_seeds_cover_the_truth(seeds):
+    rng = np.random.default_rng(1)
+    intervals = [stats.t_interval(rng.normal(0.3, 1.0, size=seeds)) for _ in range(2000)]
+    hits = sum(i.low <= 0.3 <= i.high for i in intervals)
+    low, high = scipy_stats.binom.ppf([0.001, 0.999], 2000, 0.95)
+    assert low <= hits <= high

@@ -1,0 +1,115 @@
+"""Workers: jobs run one after the other in a child that never outlives its parent."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from karma.errors import InputError, StageError, UserError
+from karma.jobs import Job
+from karma.worker import Pool
+
+
+def write(job: Job) -> None:
+    print("writing")
+    job.progress(1, 2, "steps")
+    job.progress(2, 2, "steps")
+    (job.out / "a.txt").write_text(job.config["text"] + f" {os.getpid()}")
+
+
+def complain(job: Job) -> None:
+    raise InputError("file x", "it is empty", "Give another.")
+
+
+def crash(job: Job) -> None:
+    raise ValueError("a bug")
+
+
+def die(job: Job) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def sleep(job: Job) -> None:
+    (job.out / "pid").write_text(str(os.getpid()))
+    time.sleep(60)
+
+
+def spec(name: str, **config: str) -> dict:
+    return {"job": f"tests.test_worker:{name}", "config": config, "inputs": {}, "compute": "cpu"}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "state").mkdir()
+    return tmp_path
+
+
+@pytest.fixture
+def pool(monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1]))
+    made = Pool(1)
+    yield made
+    made.close()
+
+
+def test_a_job_writes_its_files_reports_progress_and_logs_its_output(pool, folder):
+    seen = []
+    usage = pool.run(
+        spec("write", text="hello"), folder, lambda *p: seen.append(p), lambda: seen.append("began")
+    )
+    assert (folder / "out" / "a.txt").read_text().startswith("hello")
+    assert seen[0] == "began"
+    assert seen[-1] == (2, 2, "steps")
+    assert "writing" in (folder / "log.txt").read_text()
+    assert usage["peak_mib"] > 1
+
+
+def test_two_jobs_share_a_process(pool, folder):
+    pids = []
+    for _ in range(2):
+        pool.run(spec("write", text="x"), folder, lambda *_: None, lambda: None)
+        pids.append((folder / "out" / "a.txt").read_text())
+    assert pids[0] == pids[1]
+
+
+def test_a_users_mistake_keeps_its_words(pool, folder):
+    with pytest.raises(UserError, match=r"file x: it is empty. Give another."):
+        pool.run(spec("complain"), folder, lambda *_: None, lambda: None)
+
+
+def test_a_bug_is_told_with_its_type_and_the_log_holds_the_traceback(pool, folder):
+    with pytest.raises(StageError, match="ValueError: a bug"):
+        pool.run(spec("crash"), folder, lambda *_: None, lambda: None)
+    assert "Traceback" in (folder / "log.txt").read_text()
+
+
+def test_a_killed_job_is_told_and_the_slot_takes_the_next_one(pool, folder):
+    with pytest.raises(StageError, match="SIGKILL"):
+        pool.run(spec("die"), folder, lambda *_: None, lambda: None)
+    pool.run(spec("write", text="x"), folder, lambda *_: None, lambda: None)
+
+
+def test_a_worker_is_gone_soon_after_its_parent_was_killed(folder):
+    program = (
+        "from pathlib import Path; from karma.worker import Pool\n"
+        f"Pool(1).run({spec('sleep')!r}, Path({str(folder)!r}), print, lambda: None)"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    parent = subprocess.Popen([sys.executable, "-c", program], env=environment)
+    pid_file = folder / "out" / "pid"
+    wait_until(lambda: pid_file.exists() and pid_file.read_text() != "", 30)
+    parent.kill()
+    parent.wait()
+    wait_until(lambda: not Path(f"/proc/{pid_file.read_text()}").exists(), 5)
+
+
+def wait_until(condition, seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {seconds} s"
+        time.sleep(0.05)
