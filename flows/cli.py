@@ -16,7 +16,7 @@ from karma.errors import StageError, UserError
 from karma.plan import FAILED, FRESH, MISSING, Plan
 from karma.plan import plan as make_plan
 from karma.recipe import Recipe, load
-from karma.store import Store, read_json
+from karma.store import Store
 
 if TYPE_CHECKING:
     from tasks.stage import Run
@@ -167,7 +167,7 @@ def _conclude(plan: Plan, store: Store, workspace: Path) -> int:
     report = plan.entries["report"]
     if report.digest is not None:
         folder = store.path(report.digest)
-        _headline(read_json(folder / "report.json")["headline"])
+        _headline(json.loads((folder / "report.json").read_bytes())["headline"])
         print(f"Report: {_short(folder / 'report.html')}")
     print(f"MLflow and Prefect pages: karma ui --workspace {workspace}")
     gate = plan.dag.settings.gates.reward_beats_length

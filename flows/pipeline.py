@@ -9,16 +9,21 @@ from pathlib import Path
 from typing import Any
 
 from prefect import allow_failure, flow, get_client, tags
-from prefect.client.schemas.filters import FlowRunFilter
+from prefect.client.schemas.filters import (
+    FlowRunFilter,
+    FlowRunFilterState,
+    FlowRunFilterStateType,
+)
 from prefect.client.schemas.objects import State, StateType
 from prefect.futures import PrefectFuture
 from prefect.logging.handlers import APILogHandler
 from prefect.states import Completed, Crashed, Failed
-from prefect.task_runners import ThreadPoolTaskRunner
+from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
 from flows.console import Console
 from karma import lineage
 from karma.dag import Dag, build
+from karma.errors import CheckError, StageError
 from karma.plan import known_ranges, plan
 from karma.store import Store, write_atomically
 from tasks import entries
@@ -26,13 +31,16 @@ from tasks.stage import TASKS, Run
 
 Futures = dict[str, PrefectFuture[Any]]
 
+# One thread an instance: it waits for its inputs, then for a worker.
+RUNNER: TaskRunner[Any] = ThreadPoolTaskRunner(max_workers=1024)
+
 
 @flow(
     name="karma",
     flow_run_name="{recipe}",
     persist_result=False,
     validate_parameters=False,
-    task_runner=ThreadPoolTaskRunner(max_workers=1024),
+    task_runner=RUNNER,
 )
 def pipeline(run: Run, recipe: str) -> State:
     """Bring every instance of the recipe's DAG up to date."""
@@ -46,11 +54,13 @@ def pipeline(run: Run, recipe: str) -> State:
     ranges = known_ranges(run.dag, run.store, dict(keys))
     if ranges is not None:
         run.dag = build(recipe, run.dag.settings, ranges)
+        guilty = lineage.reaches_reddit_only_through_reward(run.dag)
+        if guilty:
+            raise CheckError(f"unexposed, yet made from Reddit text: {', '.join(guilty)}")
         _submit(run, [name for name in run.dag.nodes if name not in futures], futures)
     for future in futures.values():
         future.wait()
     _tell_evals(run)
-    APILogHandler.flush()
     missing = len(run.dag.nodes) - len(run.outcomes)
     return Failed(message=f"{missing} instances are missing") if missing else Completed()
 
@@ -96,7 +106,11 @@ def execute(dag: Dag, store: Store, console: Console, uri: str) -> Run:
     sender.start()
     try:
         with tags(_mark(os.getpid())):
-            pipeline(run, dag.recipe, return_state=True)
+            state = pipeline(run, dag.recipe, return_state=True)
+        APILogHandler().flush()
+        if state.data is not None:
+            # Not a failed instance, which the flow tells by its message: the flow itself broke.
+            raise StageError(f"the flow ended early: {state.message}")
         _close_parent(run)
     finally:
         run.close()
@@ -126,10 +140,12 @@ def _mark(pid: int) -> str:
 def sweep() -> None:
     """Mark runs whose process is gone as crashed; Prefect would show them as running for ever."""
     with get_client(sync_client=True) as client:
-        running = FlowRunFilter(state={"type": {"any_": [StateType.RUNNING]}})
+        running = FlowRunFilter(
+            state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.RUNNING]))
+        )
         for found in client.read_flow_runs(flow_run_filter=running):
             mark = next((tag for tag in found.tags if tag.startswith("pid ")), "")
             pid, _, host = mark.removeprefix("pid ").partition(" on ")
             if host == socket.gethostname() and not Path(f"/proc/{pid}").exists():
-                crashed = Crashed(message="its process died")
+                crashed: State[Any] = Crashed(message="its process died")
                 client.set_flow_run_state(found.id, crashed, force=True)

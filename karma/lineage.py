@@ -48,7 +48,7 @@ def document(plan: Plan, names: list[str]) -> dict[str, Any]:
     nodes = []
     for name in names:
         entry = plan.entries[name]
-        node = {"id": name, "stage": entry.node.stage, "state": entry.state}
+        node: dict[str, Any] = {"id": name, "stage": entry.node.stage, "state": entry.state}
         node |= {"key": entry.key, "digest": entry.digest}
         if entry.node.source is not None:
             node["files"] = [

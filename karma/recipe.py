@@ -61,7 +61,9 @@ class Recipe(Section):
 
     @model_validator(mode="after")
     def _names_exist(self) -> Self:
-        """Exposures and variants that ``policy`` names must be declared."""
+        """There are dumps, and what ``policy`` names is declared."""
+        if not self.dumps.comments:
+            raise ValueError("dumps.comments is missing: name files, or world for the simulator's")
         if self.policy.exposures != "all":
             _known("policy.exposures", self.policy.exposures, EXPOSURES)
         if self.policy.variants != "all":

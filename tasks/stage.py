@@ -5,6 +5,7 @@ can be reused is decided here, from the store, because Prefect's own cache knows
 behind a task nor whether an artefact is still there.
 """
 
+import json
 import os
 import time
 import uuid
@@ -12,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from prefect import task
+from prefect import Task, task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 from prefect.states import Completed
@@ -23,7 +24,7 @@ from karma.errors import InputError, StageError, UserError
 from karma.fingerprint import key_of
 from karma.outbox import Outbox
 from karma.plan import source_digest
-from karma.store import Store, read_json
+from karma.store import Store
 from tasks import entries
 
 
@@ -109,7 +110,7 @@ def bring_up_to_date(run: Run, instance: str) -> State:
     return Completed(name="Completed" if outcome.ran else "Cached", message=outcome.digest[:16])
 
 
-TASKS = {
+TASKS: dict[str, Task[..., Any]] = {
     stage: task(name=stage, cache_policy=NO_CACHE, persist_result=False)(bring_up_to_date)
     for stage in (*SOURCES, *STAGES)
 }
@@ -213,13 +214,18 @@ def _run_job(run: Run, node: Node, key: str, document: dict[str, Any]) -> dict[s
         store.fail(key, str(error))
         raise
     _keep_log(folder)
-    ranges = read_json(folder / "out" / "profile.json")["ranges"] if node.stage == "dumps" else []
-    facts = {"fingerprint": document, "began": began, "ranges": sorted(ranges), **usage}
+    ranges = _ranges(folder / "out") if node.stage == "dumps" else []
+    facts = {"fingerprint": document, "began": began, "ranges": ranges, **usage}
     record = store.commit(node.stage, key, facts)
     run.console.ended(node.id, f"{usage['seconds']:.1f} s")
     if node.stage != "evals":
         run.outbox.put(entries.stage(run, node, record))
     return record
+
+
+def _ranges(out: Path) -> list[str]:
+    """The thread ranges that a dump touches, which decide the instances of ``threads``."""
+    return sorted(json.loads((out / "profile.json").read_bytes())["ranges"])
 
 
 def _path(run: Run, name: str) -> Path | None:

@@ -85,5 +85,5 @@ def test_every_karma_module_that_a_stage_imports_at_run_time_is_in_its_code():
         "import sys; import karma.dumps.job\n"
         "print([m for m in sys.modules if m.split('.')[0] == 'karma'])"
     )
-    ran = subprocess.run([sys.executable, "-c", listing], capture_output=True, text=True, check=True)
+    ran = subprocess.run([sys.executable, "-c", listing], stdout=subprocess.PIPE, check=True)
     assert set(eval(ran.stdout)) <= set(code("karma.dumps.job"))

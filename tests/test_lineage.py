@@ -76,4 +76,3 @@ def test_two_dumps_of_one_name_get_names_of_their_own(tmp_path, monkeypatch):
     made = dag.build("smoke", load(SMOKE, [setting, "dumps.submissions=null"]))
     names = [n for n in made.nodes if n.startswith("dumps/")]
     assert len(set(names)) == 2
-

@@ -76,7 +76,8 @@ def test_entries_wait_in_the_order_of_events(store):
 def test_a_run_arrives_with_its_parent_data_sets_models_metrics_and_links(store, database):
     outbox = Outbox(store.root)
     series = store.root / "metrics.jsonl"
-    series.write_text('{"step": 1, "time": 1.0, "loss": 2.0}\n{"step": 2, "time": 2.0, "loss": 1}\n')
+    lines = ['{"step": 1, "time": 1.0, "loss": 2.0}', '{"step": 2, "time": 2.0, "loss": 1}']
+    series.write_text("\n".join(lines))
     data = {"name": "labels", "digest": "d1", "source": "/x", "context": "input", "profile": {}}
     outbox.put(parent("run"))
     outbox.put(stage("reward/context/0", "k1"))

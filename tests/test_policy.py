@@ -43,7 +43,7 @@ PPO: dict[str, Any] = {
     "max_prompt_tokens": 60,
     "checkpoint_every": 2,
     "samples": 3,
-    "micro_tokens": 256,
+    "micro_tokens": 1024,
 }
 WINDOW = 80
 
@@ -277,7 +277,7 @@ def test_a_reward_for_one_token_is_learned_to_its_maximum_in_seconds(tmp_path, s
     def cats(turns: Any, replies: list[str], slots: Any) -> list[float]:
         return [1.0 if "c" in reply else 0.0 for reply in replies]
 
-    settings = {"episodes": 2560, "batch": 64, "lr": 0.02, "kl_coef": 0.0, "kl_target": None}
+    settings = {"episodes": 1920, "batch": 64, "lr": 0.03, "kl_coef": 0.0, "kl_target": None}
     progress = trained(
         tmp_path,
         study(sft, cats, critic=critic, max_new_tokens=3, missing_eos_penalty=0.0, **settings),
@@ -288,21 +288,20 @@ def test_a_reward_for_one_token_is_learned_to_its_maximum_in_seconds(tmp_path, s
 
 
 def test_a_heavy_coefficient_keeps_the_policy_where_it_started(tmp_path, sft):
-    settings = {"episodes": 320, "kl_target": None, "whiten_rewards": True, "lr": 0.01}
+    settings = {"episodes": 200, "kl_target": None, "whiten_rewards": True, "lr": 0.01}
     free = trained(tmp_path / "free", study(sft, length, kl_coef=0.0, **settings))
     held = trained(tmp_path / "held", study(sft, length, kl_coef=5.0, **settings))
-    last = slice(-20, None)
-    kl = [sum(row["kl"] for row in run.curves[last]) / 20 for run in (free, held)]
-    print(kl)
+    kl = [sum(row["kl"] for row in run.curves[-10:]) / 10 for run in (free, held)]
     assert kl[0] > 3 * abs(kl[1])
 
 
+@pytest.mark.slow
 def test_steering_brings_the_kl_to_its_target(tmp_path, sft):
-    settings = {"episodes": 2400, "batch": 32, "lr": 0.01, "kl_target": 2.0, "kl_coef": 0.01}
-    progress = trained(tmp_path, study(sft, length, kl_horizon=30, **settings))
+    settings = {"episodes": 3200, "batch": 32, "lr": 0.01, "kl_target": 2.0, "kl_coef": 0.2}
+    progress = trained(tmp_path, study(sft, length, kl_horizon=200, **settings))
     last = [row["kl"] for row in progress.curves[-20:]]
     assert 1.2 < sum(last) / 20 < 2.8
-    assert progress.curves[-1]["kl/coef"] != 0.01
+    assert min(row["kl/coef"] for row in progress.curves) < 0.1
 
 
 def test_one_odd_reward_skips_its_step_and_is_counted(tmp_path, sft):

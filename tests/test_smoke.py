@@ -145,8 +145,11 @@ def test_killed_in_the_middle_of_policy_it_leaves_nothing_behind_and_goes_on(cop
     assert ran.returncode == 0, ran.stderr[-3000:]
     again = {line.split("  ")[0] for line in ran.stderr.splitlines() if line.endswith(" s")}
     assert {name.split("/")[0] for name in again} <= {"policy", "evals", "report"}
-    assert set(states(copy, "policy.kl_coef=0.3", "policy.episodes=640",
-                      "policy.checkpoint_every=1").values()) == {"FRESH"}
+    assert set(
+        states(
+            copy, "policy.kl_coef=0.3", "policy.episodes=640", "policy.checkpoint_every=1"
+        ).values()
+    ) == {"FRESH"}
 
 
 def wait_until(condition, seconds: float) -> None:
@@ -163,9 +166,7 @@ def test_two_runs_at_once_share_the_work(copy):
     second = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     logs = [child.communicate(timeout=900)[1] for child in (first, second)]
     assert (first.returncode, second.returncode) == (0, 0), logs
-    ran = [
-        line.split("  ")[0] for log in logs for line in log.splitlines() if line.endswith(" s")
-    ]
+    ran = [line.split("  ")[0] for log in logs for line in log.splitlines() if line.endswith(" s")]
     cells = [name for name in ran if name.startswith("evals/")]
     assert len(cells) == len(set(cells))
     assert set(states(copy, "evals.items=20").values()) == {"FRESH"}

@@ -113,9 +113,7 @@ def _commit_in_a_child(root: Path, number: int) -> None:
 
 def test_twenty_processes_that_want_the_same_key_commit_it_once(store):
     context = multiprocessing.get_context("spawn")
-    children = [
-        context.Process(target=_commit_in_a_child, args=(store.root, n)) for n in range(20)
-    ]
+    children = [context.Process(target=_commit_in_a_child, args=(store.root, n)) for n in range(20)]
     for child in children:
         child.start()
     for child in children:

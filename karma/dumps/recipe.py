@@ -9,8 +9,8 @@ class DumpsRecipe(Section):
     """Dump files and what is taken out of them."""
 
     comments: str | tuple[str, ...] | None = None
-    """Dump files of comments: a path, a glob such as data/RC_*.zst, or a list of them.
-    Left out together with submissions, the simulator's dumps are used."""
+    """Dump files of comments: a path, a glob such as data/RC_*.zst, or a list of them; `world` is
+    the simulator's."""
     submissions: str | tuple[str, ...] | None = None
     """Dump files of submissions, named in the same way."""
     removed: str | None = None

@@ -18,8 +18,8 @@ class ReportRecipe(Section):
     family: Literal["holm"] = "holm"
     """How p-values are corrected within the family: Holm's step-down method."""
 
-    resamples: int = Field(2000, ge=100)
+    resamples: int = Field(default=2000, ge=100)
     """Bootstrap resamples and random sign flips behind each interval and p-value."""
 
-    samples: int = Field(4, ge=0)
+    samples: int = Field(default=4, ge=0)
     """Prompts whose replies by every model are shown side by side."""
