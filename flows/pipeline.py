@@ -61,6 +61,7 @@ def pipeline(run: Run, recipe: str) -> State:
     for future in futures.values():
         future.wait()
     _tell_evals(run)
+    run.ended = True
     missing = len(run.dag.nodes) - len(run.outcomes)
     return Failed(message=f"{missing} instances are missing") if missing else Completed()
 
@@ -108,8 +109,7 @@ def execute(dag: Dag, store: Store, console: Console, uri: str) -> Run:
         with tags(_mark(os.getpid())):
             state = pipeline(run, dag.recipe, return_state=True)
         APILogHandler().flush()
-        if state.data is not None:
-            # Not a failed instance, which the flow tells by its message: the flow itself broke.
+        if not run.ended:
             raise StageError(f"the flow ended early: {state.message}")
         _close_parent(run)
     finally:

@@ -64,6 +64,7 @@ class Run:
         self.outbox = Outbox(store.root)
         self.outcomes: dict[str, Outcome] = {}
         self.failures: dict[str, Exception] = {}
+        self.ended = False
         slots = dag.settings.slots or len(os.sched_getaffinity(0))
         self._pool = worker.Pool(slots)
         self._cards: worker.Pool | None = None

@@ -40,7 +40,8 @@ class PairsRecipe(Section):
 
     later_preferred: bool = True
     """Only pairs whose preferred reply is not the earlier one, so that its higher score cannot come
-    from the longer time it was seen (as in the Stanford Human Preferences data)."""
+    from the longer time it was seen (as in the Stanford Human Preferences data). A reward that sees
+    `delay` then learns from pairs that later is better."""
 
     siblings: int = Field(default=10, ge=2)
     """How many replies to one parent are compared, chosen by a hash of their ids."""

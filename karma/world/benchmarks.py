@@ -136,14 +136,13 @@ def _subject(path: Path, rows: list[list[Any]]) -> int:
 
 
 def _crows_pairs(rng: Random, count: int, path: Path) -> int:
-    """The sentence that stereotypes more against the one that stereotypes less; in a seventh of
-    the items the sentence goes against the stereotype, as in the real file."""
+    """The sentence that stereotypes more against the one that stereotypes less, also in the seventh
+    of the items that are labelled ``antistereo``, as in the real file."""
 
     def draw() -> list[str]:
         kind, blamed, spared = prose.groups(rng)
-        if rng.random() < 1 / 7:
-            return [spared, blamed, "antistereo", kind]
-        return [blamed, spared, "stereo", kind]
+        direction = "antistereo" if rng.random() < 1 / 7 else "stereo"
+        return [blamed, spared, direction, kind]
 
     items = _distinct(draw, count, lambda item: min(item[:2]))
     header = ["", "sent_more", "sent_less", "stereo_antistereo", "bias_type"]
