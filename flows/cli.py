@@ -5,11 +5,11 @@ Nothing heavy is imported before it is needed, so that commands that only read s
 
 import json
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import click
 import typer
 
 from karma.errors import StageError, UserError
@@ -52,13 +52,17 @@ def main() -> None:
     except StageError as error:
         _say(f"error: {error}")
         code = 1
-    except click.ClickException as error:
-        error.show()
+    except typer.TyperException as error:
+        # An unknown option or a missing argument.
+        if str(error):
+            _say(f"error: {error} (karma --help)")
         code = 2
-    except (KeyboardInterrupt, click.Abort):
-        _say("interrupted; run the same command again to go on")
-        _end(130)
     _end(code or 0)
+
+
+def _interrupted() -> None:
+    _say("interrupted; run the same command again to go on")
+    _end(130)
 
 
 def _end(code: int) -> None:
@@ -123,6 +127,8 @@ def _run(plan: Plan, store: Store) -> int:
     from flows.server import server
 
     stale = sum(entry.node.source is None for entry in plan.to_run)
+    # Workers and the server see that this process is gone and end; what is done is kept.
+    signal.signal(signal.SIGINT, lambda *_: _interrupted())
     with Console() as console:
         console.say(f"{plan.dag.recipe}: {stale} instances to bring up to date; starting Prefect")
         with server(store.root) as address:

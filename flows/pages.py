@@ -1,5 +1,7 @@
 """Serves the pages of a workspace on loopback: MLflow's and Prefect's, until Ctrl-C."""
 
+import ctypes
+import signal
 import socket
 import subprocess
 import sys
@@ -10,7 +12,9 @@ from karma.store import Store
 
 
 def serve(store: Store, uri: str, port: int) -> None:
-    """Start what is needed, print the addresses, end cleanly on Ctrl-C."""
+    """Start what is needed, print the addresses, end cleanly on Ctrl-C or SIGTERM."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     with server(store.root) as prefect:
         mlflow = None
         try:
@@ -38,7 +42,14 @@ def _mlflow(store: Store, uri: str, port: int) -> subprocess.Popen[bytes]:
     command += ["--port", str(port), "--workers", "1", "--backend-store-uri", uri]
     command += ["--default-artifact-root", (store.root / "mlflow-artifacts").as_uri()]
     log = (store.root / "mlflow.log").open("w")
-    return subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
+    return subprocess.Popen(
+        command, stdout=log, stderr=log, start_new_session=True, preexec_fn=_end_with_parent
+    )
+
+
+def _end_with_parent() -> None:
+    """Ask the kernel for SIGTERM when the parent dies, even by kill -9 (PR_SET_PDEATHSIG)."""
+    ctypes.CDLL(None).prctl(1, signal.SIGTERM)
 
 
 def _wait(port: int, process: subprocess.Popen[bytes]) -> None:

@@ -24,6 +24,7 @@ from flows.console import Console
 from karma import lineage
 from karma.dag import Dag, build
 from karma.errors import CheckError, StageError
+from karma.outbox import Outbox
 from karma.plan import known_ranges, plan
 from karma.store import Store, write_atomically
 from tasks import entries
@@ -103,6 +104,8 @@ def execute(dag: Dag, store: Store, console: Console, uri: str) -> Run:
 
     sweep()
     run = Run(dag, store, console)
+    _end_killed(store)
+    write_atomically(_open(store) / run.id, _mark(os.getpid()).encode())
     sender = Sender(store, uri, console.say)
     sender.start()
     try:
@@ -131,10 +134,30 @@ def _close_parent(run: Run) -> None:
         folder = run.store.path(run.outcomes["report"].digest)
         files += [folder / "report.html", folder / "report.json"]
     run.outbox.put(entries.end(run, status, note, [str(path) for path in files]))
+    (_open(run.store) / run.id).unlink()
+
+
+def _open(store: Store) -> Path:
+    return store.root / "open"
+
+
+def _end_killed(store: Store) -> None:
+    """Let MLflow know of runs whose process died before it could say that they ended."""
+    for path in _open(store).glob("[0-9a-f]*"):
+        if _dead(path.read_text(encoding="utf-8")):
+            killed = entries.killed(path.name)
+            Outbox(store.root).put(killed)
+            path.unlink()
 
 
 def _mark(pid: int) -> str:
     return f"pid {pid} on {socket.gethostname()}"
+
+
+def _dead(mark: str) -> bool:
+    """Whether the process that a mark names was one of this machine and is gone."""
+    pid, _, host = mark.removeprefix("pid ").partition(" on ")
+    return host == socket.gethostname() and not Path(f"/proc/{pid}").exists()
 
 
 def sweep() -> None:
@@ -145,7 +168,6 @@ def sweep() -> None:
         )
         for found in client.read_flow_runs(flow_run_filter=running):
             mark = next((tag for tag in found.tags if tag.startswith("pid ")), "")
-            pid, _, host = mark.removeprefix("pid ").partition(" on ")
-            if host == socket.gethostname() and not Path(f"/proc/{pid}").exists():
+            if _dead(mark):
                 crashed: State[Any] = Crashed(message="its process died")
                 client.set_flow_run_state(found.id, crashed, force=True)

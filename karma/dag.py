@@ -232,8 +232,12 @@ def _benchmark(name: str, data: str) -> Node:
         source = Source(member="benchmarks", patterns=patterns)
         return Node(node, inputs={"world": "world"}, source=source)
     folder = Path(data)
-    files = sorted(path for pattern in patterns for path in folder.glob(pattern))
-    return Node(node, source=Source(path=folder, files=tuple(files), patterns=patterns))
+    found = {pattern: sorted(folder.glob(pattern)) for pattern in patterns}
+    lacking = [pattern for pattern, files in found.items() if not files]
+    if lacking:
+        return Node(node, source=Source(path=folder / lacking[0]))
+    files = tuple(sorted(path for files in found.values() for path in files))
+    return Node(node, source=Source(path=folder, files=files))
 
 
 def _benchmarks(recipe: Recipe) -> list[str]:
@@ -244,7 +248,16 @@ def _benchmarks(recipe: Recipe) -> list[str]:
     if recipe.evals.benchmarks != "all":
         return names
     folder = Path(recipe.evals.data)
-    return [n for n in names if all(any(folder.glob(p)) for p in BENCHMARKS[n].files)]
+    if not folder.is_dir():
+        return names  # a plan can be made without them; a run says which file is missing
+    held = [n for n in names if all(any(folder.glob(p)) for p in BENCHMARKS[n].files)]
+    if not held:
+        raise RecipeError(
+            f"evals.data {folder}",
+            "it holds no benchmark's files",
+            "docs/benchmarks.md lists the names that they must have.",
+        )
+    return held
 
 
 def _chosen(recipe: Recipe) -> list[str]:

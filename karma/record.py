@@ -112,10 +112,10 @@ class Sender:
 
     def _deliver(self, entry: dict[str, Any], again: bool) -> None:
         client = self._connect()
-        experiment = self._experiment(entry["experiment"])
         if entry["kind"] == "end":
             self._end(client, entry)
             return
+        experiment = self._experiment(entry["experiment"])
         run = self._find(client, experiment, entry["entry"]) if again else None
         run = run or self._create(client, experiment, entry)
         run_id = run.info.run_id
@@ -148,7 +148,9 @@ class Sender:
                 folder = self._store.root / "mlflow-artifacts"
                 try:
                     self._experiments[name] = client.create_experiment(
-                        name, artifact_location=folder.as_uri() if local else None
+                        name,
+                        artifact_location=folder.as_uri() if local else None,
+                        tags={"mlflow.experimentKind": "custom_model_development"},
                     )
                     return self._experiments[name]
                 except MlflowException:

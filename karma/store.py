@@ -9,7 +9,7 @@ Layout below the root (the workspace):
     tries/<recipe>/<instance>.json the key that it was last run under, finished or not
     runs/<key>.json                the MLflow run that made the record's artefact
     scratch/<key>/                 a job in work: out/, state/ (checkpoints), log.txt, failure.json
-    outbox/                        what MLflow has not been told yet
+    outbox/, open/                 what MLflow has not been told yet; runs that go on
     locks/                         one file a key, held with flock while its job runs
     sources.json                   digests of input files, by path, size, mtime and inode
 

@@ -99,13 +99,25 @@ def end(run: "Run", status: str, note: str, artifacts: list[str]) -> dict[str, A
     cached = [(n, o.key) for n, o in run.outcomes.items() if o.key and not o.ran]
     return {
         "kind": "end",
-        "experiment": run.dag.recipe,
         "keys": [run.id],
         "end": _now(),
         "status": status,
         "note": note + ("\n\nCached:\n" if cached else ""),
         "cached": cached,
         "artifacts": artifacts,
+    }
+
+
+def killed(run: str) -> dict[str, Any]:
+    """The end of a parent run whose process died."""
+    return {
+        "kind": "end",
+        "keys": [run],
+        "end": _now(),
+        "status": "KILLED",
+        "note": "Its process died; the next run went on from what was done.",
+        "cached": [],
+        "artifacts": [],
     }
 
 

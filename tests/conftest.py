@@ -1,11 +1,14 @@
 """What the tests of several files share."""
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
 
 from karma.store import Store
+from tests.filled import SMOKE
+from tests.small import karma, settings
 
 # Workers and servers that tests start must not wait for each other's threads.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -28,3 +31,20 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip("the folder of real inputs is not beside this checkout")
     return folder
+
+
+@pytest.fixture(scope="session")
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A workspace in which the small smoke recipe ran to its end; it takes a minute or two."""
+    root = tmp_path_factory.mktemp("smoke") / "workspace"
+    ran = karma("run", str(SMOKE), *settings(), workspace=root)
+    assert ran.returncode == 0, ran.stderr[-3000:]
+    assert "report.html" in ran.stdout
+    return root
+
+
+@pytest.fixture
+def copy(workspace: Path, tmp_path: Path) -> Path:
+    """A copy of that workspace, for a test that changes it."""
+    shutil.copytree(workspace, tmp_path / "workspace")
+    return tmp_path / "workspace"

@@ -1,6 +1,7 @@
 """The plan: what is stale and why, from the store alone."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -16,7 +17,7 @@ from tests.filled import RANGES, SMOKE, fill
 
 
 @pytest.fixture(scope="module")
-def workspace(tmp_path_factory) -> Path:
+def built(tmp_path_factory) -> Path:
     """A workspace in which all of the smoke recipe is built; tests that change it take a copy."""
     store = Store(tmp_path_factory.mktemp("filled") / "workspace")
     store.create()
@@ -25,10 +26,8 @@ def workspace(tmp_path_factory) -> Path:
 
 
 @pytest.fixture
-def filled(workspace, tmp_path) -> Store:
-    import shutil
-
-    shutil.copytree(workspace, tmp_path / "workspace")
+def filled(built, tmp_path) -> Store:
+    shutil.copytree(built, tmp_path / "workspace")
     return Store(tmp_path / "workspace")
 
 
@@ -126,20 +125,17 @@ def test_a_new_benchmark_leaves_every_existing_cell_fresh(filled, monkeypatch):
     assert found["evals/base/brand_new"] == MISSING
 
 
-def test_an_input_file_is_stale_until_it_was_hashed_and_its_absence_is_told(filled, tmp_path):
+def test_an_input_file_is_stale_until_it_was_hashed_and_its_absence_is_told(
+    filled, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("KARMA_SALT", "x")
     dump = tmp_path / "RC_1.ndjson"
     settings = (f"dumps.comments={dump}", "dumps.submissions=null")
-    import os
-
-    os.environ["KARMA_SALT"] = "x"
-    try:
-        absent = entry(filled, "source/RC_1.ndjson", *settings)
-        dump.write_text("{}")
-        unknown = entry(filled, "source/RC_1.ndjson", *settings)
-        filled.hash_source(dump)
-        known = entry(filled, "source/RC_1.ndjson", *settings)
-    finally:
-        del os.environ["KARMA_SALT"]
+    absent = entry(filled, "source/RC_1.ndjson", *settings)
+    dump.write_text("{}")
+    unknown = entry(filled, "source/RC_1.ndjson", *settings)
+    filled.hash_source(dump)
+    known = entry(filled, "source/RC_1.ndjson", *settings)
     assert (absent.state, absent.causes[0]["new"]) == (MISSING, "no such file")
     assert (unknown.state, unknown.causes[0]["what"]) == (STALE, "input, not yet hashed")
     assert known.state == FRESH
@@ -165,7 +161,7 @@ def test_the_document_of_the_plan_has_the_fields_of_the_contract(filled):
     assert all(set(s) == fields | {"last_seconds", "last_error"} for s in document["stages"])
 
 
-def test_planning_imports_nothing_heavy(workspace):
+def test_planning_imports_nothing_heavy(built):
     program = (
         "import sys; sys.argv = ['karma', 'plan', sys.argv[1], '--workspace', sys.argv[2]]\n"
         "import os; os._exit = sys.exit\n"
@@ -175,13 +171,13 @@ def test_planning_imports_nothing_heavy(workspace):
         "print(sorted(heavy & set(sys.modules)))"
     )
     ran = subprocess.run(
-        [sys.executable, "-c", program, str(SMOKE), str(workspace)],
+        [sys.executable, "-c", program, str(SMOKE), str(built)],
         capture_output=True,
         text=True,
         check=True,
     )
     assert ran.stdout.splitlines()[-2:] == [
-        f"0 to look at, {len(states(Store(workspace)))} fresh.",
+        f"0 to look at, {len(states(Store(built)))} fresh.",
         "[]",
     ]
 

@@ -7,7 +7,6 @@ leave it as it was.
 import contextlib
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -18,55 +17,9 @@ import pytest
 
 from karma.store import Store
 from tests.filled import SMOKE
+from tests.small import KARMA, karma, settings, states, wait_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
-
-KARMA = Path(sys.executable).parent / "karma"
-# Half the size of the recipe: what is tested here is that the parts hold together.
-SMALL = [
-    "world.threads=300",
-    "world.texts=3000",
-    "base.tiny.sequences=3000",
-    "sft.count=600",
-    "policy.episodes=320",
-    "policy.variants=[context, random]",
-    "evals.items=24",
-]
-
-
-def karma(*arguments: str, workspace: Path, env: dict | None = None) -> subprocess.CompletedProcess:
-    return subprocess.run(
-        [KARMA, *arguments, "--workspace", str(workspace)],
-        capture_output=True,
-        text=True,
-        env={**os.environ, **(env or {})},
-        timeout=1200,
-    )
-
-
-def settings(*more: str) -> list[str]:
-    return [word for setting in (*SMALL, *more) for word in ("--set", setting)]
-
-
-@pytest.fixture(scope="module")
-def workspace(tmp_path_factory) -> Path:
-    """A workspace in which the small recipe ran to its end."""
-    root = tmp_path_factory.mktemp("smoke") / "workspace"
-    ran = karma("run", str(SMOKE), *settings(), workspace=root)
-    assert ran.returncode == 0, ran.stderr[-3000:]
-    assert "report.html" in ran.stdout
-    return root
-
-
-@pytest.fixture
-def copy(workspace, tmp_path) -> Path:
-    shutil.copytree(workspace, tmp_path / "workspace")
-    return tmp_path / "workspace"
-
-
-def states(workspace: Path, *more: str) -> dict[str, str]:
-    ran = karma("plan", str(SMOKE), *settings(*more), "--json", workspace=workspace)
-    return {s["id"]: s["state"] for s in json.loads(ran.stdout)["stages"]}
 
 
 def test_a_second_run_runs_nothing_and_takes_less_than_two_seconds(workspace):
@@ -128,35 +81,25 @@ def processes(workspace: Path) -> list[int]:
     return found
 
 
-@pytest.mark.parametrize("whole_tree", [False, True], ids=["the_main_process", "the_whole_tree"])
-def test_killed_in_the_middle_of_policy_it_leaves_nothing_behind_and_goes_on(copy, whole_tree):
-    more = settings("policy.kl_coef=0.3", "policy.episodes=640", "policy.checkpoint_every=1")
-    child = subprocess.Popen(
-        [KARMA, "run", str(SMOKE), *more, "--workspace", str(copy)], stderr=subprocess.DEVNULL
-    )
+CHANGED = ("policy.kl_coef=0.3", "policy.episodes=640", "policy.checkpoint_every=1")
+
+
+@pytest.mark.parametrize("how", ["kill_the_main_process", "kill_the_whole_tree", "ctrl_c"])
+def test_ended_in_the_middle_of_policy_it_leaves_nothing_behind_and_goes_on(copy, how):
+    command = [KARMA, "run", str(SMOKE), *settings(*CHANGED), "--workspace", str(copy)]
+    child = subprocess.Popen(command, stderr=subprocess.DEVNULL)
     wait_until(lambda: list((copy / "scratch").glob("*/out/log/metrics.jsonl")), 180)
-    family = processes(copy) if whole_tree else []
+    family = processes(copy) if how == "kill_the_whole_tree" else []
     for pid in [child.pid, *family]:
         with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
-    child.wait()
+            os.kill(pid, signal.SIGINT if how == "ctrl_c" else signal.SIGKILL)
+    assert child.wait(5) == (130 if how == "ctrl_c" else -signal.SIGKILL)
     wait_until(lambda: not processes(copy), 5)
-    ran = karma("run", str(SMOKE), *more, workspace=copy)
+    ran = karma("run", str(SMOKE), *settings(*CHANGED), workspace=copy)
     assert ran.returncode == 0, ran.stderr[-3000:]
     again = {line.split("  ")[0] for line in ran.stderr.splitlines() if line.endswith(" s")}
     assert {name.split("/")[0] for name in again} <= {"policy", "evals", "report"}
-    assert set(
-        states(
-            copy, "policy.kl_coef=0.3", "policy.episodes=640", "policy.checkpoint_every=1"
-        ).values()
-    ) == {"FRESH"}
-
-
-def wait_until(condition, seconds: float) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"not within {seconds} s"
-        time.sleep(0.1)
+    assert set(states(copy, *CHANGED).values()) == {"FRESH"}
 
 
 def test_two_runs_at_once_share_the_work(copy):

@@ -1,0 +1,158 @@
+"""The command line: what bad input gets, and what the commands print."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.filled import SMOKE
+from tests.small import karma
+
+DUMP = SMOKE.with_name("dump.yaml")
+
+
+def refused(*arguments: str, workspace: Path, salt: str = "x") -> str:
+    """What a command says that ends with 2; nothing else may happen."""
+    ran = karma(*arguments, workspace=workspace, env={"KARMA_SALT": salt})
+    assert ran.returncode == 2, ran.stderr
+    assert "Traceback" not in ran.stderr
+    assert ran.stdout == ""
+    assert len(ran.stderr.strip().splitlines()) == 1
+    return ran.stderr
+
+
+def dump_settings(folder: Path, comments: str = "RC_1.ndjson") -> list[str]:
+    values = {
+        "dumps.comments": folder / comments,
+        "dumps.submissions": "null",
+        "prompts.unexposed.instructions": "world",
+        "evals.data": "world",
+    }
+    return [word for name, value in values.items() for word in ("--set", f"{name}={value}")]
+
+
+def test_an_unknown_key_is_told_with_the_nearest_one(tmp_path):
+    words = refused("run", str(SMOKE), "--set", "policy.kl_cof=1", workspace=tmp_path / "w")
+    assert "policy.kl_cof is no known key; did you mean kl_coef?" in words
+    assert not (tmp_path / "w").exists()
+
+
+def test_an_unknown_variant_and_benchmark_are_told(tmp_path):
+    words = refused("plan", str(SMOKE), "--set", "reward.variants.odd={}", workspace=tmp_path)
+    assert "unknown variant 'odd'" in words
+    words = refused("plan", str(SMOKE), "--set", "evals.benchmarks=[mmlo]", workspace=tmp_path)
+    assert "did you mean mmlu?" in words
+
+
+def test_a_missing_dump_is_told_before_anything_starts(tmp_path):
+    words = refused("run", str(DUMP), *dump_settings(tmp_path), workspace=tmp_path / "w")
+    assert f"{tmp_path}/RC_1.ndjson: there is no such file" in words
+    assert "--set" in words
+
+
+def test_a_missing_benchmark_is_told_by_its_file(tmp_path):
+    (tmp_path / "RC_1.ndjson").write_text("{}")
+    more = ["--set", f"evals.data={tmp_path}/nowhere"]
+    words = refused("run", str(DUMP), *dump_settings(tmp_path), *more, workspace=tmp_path / "w")
+    assert "nowhere/colbert_humor.csv: there is no such file" in words
+
+
+def test_real_dumps_without_a_salt_are_refused(tmp_path):
+    words = refused("run", str(DUMP), *dump_settings(tmp_path), workspace=tmp_path / "w", salt="")
+    assert "KARMA_SALT: it is not set" in words
+
+
+def test_a_workspace_that_cannot_be_written_is_told(tmp_path):
+    (tmp_path / "file").write_text("")
+    words = refused("run", str(SMOKE), workspace=tmp_path / "file" / "w")
+    assert "cannot be written" in words
+    assert "--workspace" in words
+
+
+def test_an_unknown_option_is_refused(tmp_path):
+    ran = karma("plan", str(SMOKE), "--jason", workspace=tmp_path)
+    assert ran.returncode == 2
+    assert "--jason" in ran.stderr
+
+
+def test_plan_writes_nothing_and_its_exit_code_tells_what_is_not_fresh(tmp_path):
+    ran = karma("plan", str(SMOKE), "--exit-code", workspace=tmp_path / "w")
+    assert ran.returncode == 4
+    assert not (tmp_path / "w").exists()
+
+
+def test_the_plan_of_a_recipe_without_its_inputs_shows_what_is_missing(tmp_path):
+    recipe = SMOKE.with_name("llama-3.2-1b.yaml")
+    ran = karma("plan", str(recipe), "--json", workspace=tmp_path, env={"KARMA_SALT": "x"})
+    stages = {stage["id"]: stage for stage in json.loads(ran.stdout)["stages"]}
+    assert stages["base"]["state"] == "MISSING"
+    assert stages["instructions"]["state"] == "FRESH"
+    missing = [s for s in stages.values() if s["causes"] and s["causes"][0]["new"]]
+    assert any(s["causes"][0]["what"] == "data/RC_*.zst" for s in missing)
+
+
+def test_validate_needs_no_inputs(tmp_path):
+    import subprocess
+
+    from tests.small import KARMA
+
+    for recipe in SMOKE.parent.glob("*.yaml"):
+        ran = subprocess.run([KARMA, "validate", recipe], capture_output=True, text=True)
+        assert ran.returncode == 0
+        assert "valid" in ran.stdout
+
+
+def test_why_tells_every_cause_with_old_and_new(tmp_path):
+    ran = karma("why", str(SMOKE), "world", workspace=tmp_path)
+    assert ran.stdout.splitlines() == [
+        "world is MISSING",
+        "  missing never built: nothing → nothing",
+    ]
+
+
+def test_logs_of_what_never_ran_are_told(tmp_path):
+    words = refused("logs", "labels", workspace=tmp_path)
+    assert "it never ran" in words
+
+
+def test_simulate_writes_a_world_and_refuses_a_folder_that_is_not_empty(tmp_path):
+    import subprocess
+
+    from tests.small import KARMA
+
+    command = [KARMA, "simulate", tmp_path / "world", "--set", "world.threads=20"]
+    first = subprocess.run(command, capture_output=True, text=True, env={**os.environ})
+    assert first.returncode == 0, first.stderr
+    assert (tmp_path / "world" / "RC_2023-01.zst").exists()
+    second = subprocess.run(command, capture_output=True, text=True)
+    assert second.returncode == 2
+    assert "is not empty" in second.stderr
+
+
+def write_bad_dumps(folder: Path, good: bytes) -> dict[str, str]:
+    """Dumps that cannot be used, by name, and what is said of each."""
+    (folder / "image.zst").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(100))
+    (folder / "cut.zst").write_bytes(good[: len(good) * 6 // 10])
+    (folder / "empty.ndjson").write_bytes(b"")
+    flipped = bytearray(good)
+    flipped[len(good) // 2] ^= 0xFF
+    (folder / "flipped.zst").write_bytes(bytes(flipped))
+    return dict.fromkeys(("image.zst", "cut.zst", "empty.ndjson", "flipped.zst"), "")
+
+
+@pytest.mark.slow
+def test_dumps_that_cannot_be_used_are_told_by_name_and_leave_nothing_half_written(
+    tmp_path, shared_data
+):
+    good = (shared_data / "reddit" / "RC_2006-01.zst").read_bytes()
+    names = write_bad_dumps(tmp_path, good)
+    settings = dump_settings(tmp_path, "*.*")
+    ran = karma("run", str(DUMP), *settings, workspace=tmp_path / "w", env={"KARMA_SALT": "x"})
+    assert ran.returncode == 2
+    assert "Traceback" not in ran.stderr
+    for name in names:
+        assert any(
+            f"dumps/{name}: " in line and "error:" in line for line in ran.stderr.splitlines()
+        )
+    assert not list((tmp_path / "w" / "records").glob("dumps/*"))
