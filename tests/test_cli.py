@@ -148,6 +148,7 @@ def test_dumps_that_cannot_be_used_are_told_by_name_and_leave_nothing_half_writt
     good = (shared_data / "reddit" / "RC_2006-01.zst").read_bytes()
     names = write_bad_dumps(tmp_path, good)
     settings = dump_settings(tmp_path, "*.*")
+    settings += ["--set", "base.tiny.sequences=32", "--set", "sft.count=16"]
     ran = karma("run", str(DUMP), *settings, workspace=tmp_path / "w", env={"KARMA_SALT": "x"})
     assert ran.returncode == 2
     assert "Traceback" not in ran.stderr

@@ -20,6 +20,8 @@ from tests.small import KARMA, wait_until
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.timeout(1500),
+    # MLflow's database layer warns of its own library's next version.
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
     pytest.mark.skipif(not Path("/usr/bin/chromedriver").exists(), reason="no chromedriver here"),
 ]
 

@@ -19,7 +19,12 @@ from karma.store import Store
 from tests.filled import SMOKE
 from tests.small import KARMA, karma, settings, states, wait_until
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.timeout(1500),
+    # MLflow's database layer warns of its own library's next version.
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+]
 
 
 def test_a_second_run_runs_nothing_and_takes_less_than_two_seconds(workspace):
