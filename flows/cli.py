@@ -170,14 +170,16 @@ def _conclude(plan: Plan, store: Store, workspace: Path) -> int:
     """Print the headline, the report's path and where to look; check the gates."""
     from karma.gates import unmet
 
-    report = plan.entries["report"]
-    if report.digest is not None:
-        folder = store.path(report.digest)
-        _headline(json.loads((folder / "report.json").read_bytes())["headline"])
-        print(f"Report: {_short(folder / 'report.html')}")
+    entry = plan.entries["report"]
+    if entry.digest is None:
+        return 0
+    folder = store.path(entry.digest)
+    report = json.loads((folder / "report.json").read_bytes())
+    _headline(report["headline"])
+    print(f"Report: {_short(folder / 'report.html')}")
     print(f"MLflow and Prefect pages: karma ui --workspace {workspace}")
     gate = plan.dag.settings.gates.reward_beats_length
-    sentences = unmet(plan, store) if gate != "off" else []
+    sentences = unmet(report) if gate != "off" else []
     for sentence in sentences:
         print(f"gate reward_beats_length: {sentence}")
     return 3 if sentences and gate == "fail" else 0
