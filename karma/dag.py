@@ -51,7 +51,7 @@ class Stage:
 
 STAGES = {
     "world": Stage("karma.world.job:run", ("numpy", "zstandard"), "data"),
-    "dumps": Stage("karma.dumps.job:run", ("duckdb", "zstandard"), "data"),
+    "dumps": Stage("karma.dumps.job:run", ("duckdb", "pyarrow", "zstandard"), "data"),
     "threads": Stage("karma.threads.job:run", ("duckdb",), "data"),
     "labels": Stage("karma.labels.job:run", ("duckdb",), "data"),
     "prompts": Stage("karma.prompts.job:reddit", ("duckdb", "pyarrow"), "data"),

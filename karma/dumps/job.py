@@ -4,13 +4,11 @@ Decoding runs in this thread, parsing in a few others; their parts are taken in 
 that the result is the same bytes whatever their timing.
 """
 
-import shutil
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import duckdb
 
@@ -20,6 +18,7 @@ from karma.dumps.ingest import Part, Staging, ingest
 from karma.dumps.lines import LongLine, chunks
 from karma.dumps.quarantine import REMOVED, TOO_LONG, Quarantine, Reject
 from karma.dumps.recipe import DumpsRecipe
+from karma.dumps.rows import RowWriter
 from karma.errors import CheckError, InputError
 from karma.jobs import Job, write_json
 
@@ -37,7 +36,7 @@ class Account:
     lines: int = 0
     rows: int = 0
     blank: int = 0
-    parts: list[Path] = field(default_factory=list)
+    lost: Counter[str] = field(default_factory=Counter)
 
 
 def run(job: Job) -> None:
@@ -50,19 +49,21 @@ def run(job: Job) -> None:
     file, kind = job.inputs["file"], job.config["kind"]
     inner, outer = privacy.pads(privacy.salt(job.config["simulated"]))
     removed = _names(job.inputs["removed"]) if "removed" in job.inputs else frozenset()
-    work = job.scratch / "parts"
-    shutil.rmtree(work, ignore_errors=True)
-    work.mkdir(parents=True)
-    connection = sql.connect([work, job.out], job.scratch, memory_mb=recipe.memory_mb)
+    job.scratch.mkdir(parents=True, exist_ok=True)
+    connection = sql.connect([], job.scratch, memory_mb=recipe.memory_mb)
     for name in MACROS:
         connection.execute(sql.statement(f"dumps/{name}"))
     bots = _names(BOTS) | {name.lower() for name in recipe.bots}
     for group, names in (("bots", bots), ("removed", removed)):
-        parameters = {"kind": group, "names": sorted(names)}
-        connection.execute(sql.statement("dumps/names"), parameters)
-    staging = Staging(f"dumps/stg_{kind}", inner, outer)
-    with Quarantine(job.out / "rejects.parquet", file.name, removed) as quarantine:
-        account = _read(job, connection, staging, work, quarantine)
+        listed = {"kind": group, "names": sorted(names)}
+        connection.execute(sql.statement("dumps/names"), listed)
+    parameters = {"inner": inner, "outer": outer, "width": job.config["width"]}
+    staging = Staging(f"dumps/stg_{kind}", parameters)
+    with (
+        Quarantine(job.out / "rejects.parquet", file.name, removed) as quarantine,
+        RowWriter(job.out / f"{kind}.parquet") as writer,
+    ):
+        account = _read(job, connection, staging, quarantine, writer)
     rejected = sum(quarantine.reasons.values())
     if account.lines != account.rows + rejected + account.blank:
         raise CheckError(f"{file.name}: {account} and {rejected} rejected lines do not add up")
@@ -75,13 +76,13 @@ def run(job: Job) -> None:
         "rejected": rejected,
         "blank": account.blank,
         "reasons": quarantine.reasons,
-        **_write(job, connection, account),
+        "ranges": writer.ranges,
+        "unconverted": dict(account.lost),
     }
     write_json(job.out / "profile.json", profile)
     numbers = {name: profile[name] for name in ("lines", "rows", "rejected", "blank")}
     write_json(job.out / "metrics.json", numbers)
     connection.close()
-    shutil.rmtree(work)
     print(f"{file.name}: {numbers}, {len(profile['ranges'])} ranges of thread ids")
 
 
@@ -100,8 +101,8 @@ def _read(
     job: Job,
     connection: duckdb.DuckDBPyConnection,
     staging: Staging,
-    work: Path,
     quarantine: Quarantine,
+    writer: RowWriter,
 ) -> Account:
     """Decode, cut, parse; at most ``PARSERS`` chunks wait, so that memory stays flat."""
     file = job.inputs["file"]
@@ -112,14 +113,14 @@ def _read(
             if isinstance(piece, LongLine):
                 waiting.append(pool.submit(_long, piece))
             else:
-                part = work / f"{piece.line:012}.parquet"
-                waiting.append(pool.submit(ingest, connection.cursor(), staging, piece, part))
+                scratch = job.scratch / f"{piece.line}.ndjson"
+                waiting.append(pool.submit(ingest, connection.cursor(), staging, piece, scratch))
             if len(waiting) > PARSERS:
-                _take(account, quarantine, waiting.popleft().result())
+                _take(account, quarantine, writer, waiting.popleft().result())
                 if not account.rows and account.lines > HOPELESS:
                     _require_rows(file, job.config["kind"], account, quarantine.reasons)
         while waiting:
-            _take(account, quarantine, waiting.popleft().result())
+            _take(account, quarantine, writer, waiting.popleft().result())
     return account
 
 
@@ -135,24 +136,31 @@ def _blocks(job: Job, file: Path) -> Iterator[bytes]:
 def _long(line: LongLine) -> Part:
     """A line that is too long to look at, as a part of its own."""
     reject = Reject(line.line, line.offset, TOO_LONG, line.head)
-    return Part(Path(), 1, rejects=[reject])
+    return Part(1, rejects=[reject])
 
 
-def _take(account: Account, quarantine: Quarantine, part: Part) -> None:
+def _take(account: Account, quarantine: Quarantine, writer: RowWriter, part: Part) -> None:
     """Enter one part, which must come in the file's order."""
     account.lines += part.lines
-    account.rows += part.rows
     account.blank += part.blank
+    account.lost.update(part.lost)
     for reject in part.rejects:
         quarantine.add(reject)
-    if part.rows:
-        account.parts.append(part.path)
+    if part.rows is not None:
+        account.rows += part.rows.num_rows
+        writer.add(part.rows)
 
 
 def _require_rows(file: Path, kind: str, account: Account, reasons: dict[str, int]) -> None:
     """Raise InputError if no line of the file is a row of Reddit's."""
-    if account.rows or REMOVED in reasons:
+    if account.rows:
         return
+    if REMOVED in reasons:
+        raise InputError(
+            str(file),
+            "every usable line is by an author of the removal list",
+            f"Leave the file out of dumps.{kind}.",
+        )
     why = ", ".join(f"{reason}: {count}" for reason, count in sorted(reasons.items()))
     raise InputError(
         str(file),
@@ -160,27 +168,3 @@ def _require_rows(file: Path, kind: str, account: Account, reasons: dict[str, in
         f"({why or 'all are blank'})",
         f"Check what dumps.{kind} of the recipe names.",
     )
-
-
-def _write(job: Job, connection: duckdb.DuckDBPyConnection, account: Account) -> dict[str, Any]:
-    """Join the parts into the final file; returns the rest of the profile."""
-    kind = job.config["kind"]
-    out = job.out / f"{kind}.parquet"
-    parts = [sql.plain(path) for path in account.parts]
-    if not parts:
-        raise InputError(
-            str(job.inputs["file"]),
-            "every usable line is by an author of the removal list",
-            f"Leave the file out of dumps.{kind}.",
-        )
-    parameters = {"parts": parts, "out": sql.plain(out), "width": job.config["width"]}
-    written = connection.execute(sql.statement(f"dumps/{kind}"), parameters).fetchone()
-    if written is None or written[0] != account.rows:
-        raise CheckError(f"{out.name}: {written} rows written, {account.rows} expected")
-    ranges = connection.execute(sql.statement("dumps/ranges"), {"file": sql.plain(out)}).fetchall()
-    lost = connection.execute(sql.statement("dumps/unconverted"), {"parts": parts}).fetchone()
-    assert lost is not None
-    return {
-        "ranges": dict(ranges),
-        "unconverted": dict(zip(("score", "parent_id", "retrieved_on"), lost, strict=True)),
-    }
