@@ -33,6 +33,9 @@ from karma.reward.recipe import declared
 from karma.world.recipe import COMMENTS, SIMULATED, SUBMISSIONS
 
 TORCH = ("torch", "transformers", "tokenizers", "numpy")
+TRAINER = (*TORCH, "trl", "accelerate", "datasets", "pyarrow")
+EVALS = (*TORCH, "pyarrow", "scikit-learn")
+REPORT = ("numpy", "scipy", "matplotlib", "jinja2", "pyarrow")
 
 
 @dataclass(frozen=True)
@@ -51,16 +54,16 @@ class Stage:
 
 STAGES = {
     "world": Stage("karma.world.job:run", ("numpy", "zstandard"), "data"),
-    "dumps": Stage("karma.dumps.job:run", ("duckdb", "pyarrow", "zstandard"), "data"),
+    "dumps": Stage("karma.dumps.job:run", ("duckdb", "numpy", "pyarrow", "zstandard"), "data"),
     "threads": Stage("karma.threads.job:run", ("duckdb",), "data"),
     "labels": Stage("karma.labels.job:run", ("duckdb",), "data"),
-    "prompts": Stage("karma.prompts.job:reddit", ("duckdb", "pyarrow"), "data"),
-    "base": Stage("karma.base.job:run", TORCH, "model", trained=True),
-    "sft": Stage("karma.sft.job:run", (*TORCH, "trl", "accelerate"), "model", trained=True),
-    "reward": Stage("karma.reward.job:run", (*TORCH, "trl", "accelerate"), "model", trained=True),
-    "policy": Stage("karma.policy.job:run", TORCH, "model", trained=True),
-    "evals": Stage("karma.evals.job:run", (*TORCH, "scikit-learn"), "scores", trained=True),
-    "report": Stage("karma.report.job:run", ("numpy", "scipy", "matplotlib", "jinja2"), "report"),
+    "prompts": Stage("karma.prompts.job:reddit", ("datasets", "duckdb", "pyarrow"), "data"),
+    "base": Stage("karma.base.job:run", (*TORCH, "datasets"), "model", trained=True),
+    "sft": Stage("karma.sft.job:run", TRAINER, "model", trained=True),
+    "reward": Stage("karma.reward.job:run", (*TRAINER, "duckdb"), "model", trained=True),
+    "policy": Stage("karma.policy.job:run", (*TORCH, "pyarrow"), "model", trained=True),
+    "evals": Stage("karma.evals.job:run", EVALS, "scores", trained=True),
+    "report": Stage("karma.report.job:run", REPORT, "report"),
 }
 
 # Nodes that are inputs: they have a digest and stand in the plan, but no job.
@@ -92,6 +95,8 @@ class Node:
     """Role to the id of the node that fills it."""
     config: dict[str, Any] = field(default_factory=dict)
     """The slice of the recipe that it reads; in its fingerprint."""
+    manner: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """By section, the settings of how its job runs; in no fingerprint."""
     source: Source | None = None
     job: str = ""
     modules: tuple[str, ...] = ()
@@ -103,6 +108,12 @@ class Node:
     def stage(self) -> str:
         """The stage's word."""
         return self.id.split("/")[0]
+
+    @property
+    def job_config(self) -> dict[str, Any]:
+        """What its job is given: ``config`` and ``manner`` together."""
+        whole = {name: {**self.config[name], **fields} for name, fields in self.manner.items()}
+        return {**self.config, **whole}
 
 
 @dataclass(frozen=True)
@@ -189,7 +200,7 @@ def _used(nodes: Iterable[Node]) -> set[str]:
 
 
 def _inputs(recipe: Recipe) -> list[Node]:
-    world = Node("world", config={"world": _dump(recipe.world)}, job=STAGES["world"].job)
+    world = Node("world", config={"world": recipe.world.result()}, job=STAGES["world"].job)
     nodes = [world]
     nodes.append(_instructions(recipe.prompts.unexposed.instructions))
     nodes.append(
@@ -199,8 +210,13 @@ def _inputs(recipe: Recipe) -> list[Node]:
             source=Source(member="base_text.jsonl"),
         )
     )
-    if recipe.base.folder is not None:
-        nodes.append(_folder("source/base", Path(recipe.base.folder)))
+    classifier = recipe.evals.toxicity.classifier
+    folders = {
+        "source/base": recipe.base.folder,
+        "source/backbone": recipe.reward.backbone and recipe.reward.backbone.folder,
+        "source/toxicity_classifier": classifier and classifier.folder,
+    }
+    nodes += [_folder(name, Path(folder)) for name, folder in folders.items() if folder]
     if recipe.dumps.removed is not None:
         nodes.append(_file("source/removed", Path(recipe.dumps.removed)))
     nodes += [_benchmark(name, recipe.evals.data) for name in _benchmarks(recipe)]
@@ -307,9 +323,10 @@ def _dump_nodes(recipe: Recipe, kind: str, name: str, source: Source) -> list[No
     inputs = {"file": f"source/{name}"}
     if recipe.dumps.removed is not None:
         inputs["removed"] = "source/removed"
-    section = _dump(recipe.dumps, "comments", "submissions", "removed")
+    section = recipe.dumps.result("comments", "submissions", "removed")
     config = {
         "dumps": section,
+        "name": name,
         "kind": kind,
         "width": recipe.threads.width,
         "simulated": simulated,
@@ -322,6 +339,7 @@ def _dump_nodes(recipe: Recipe, kind: str, name: str, source: Source) -> list[No
             f"dumps/{name}",
             inputs=inputs,
             config=config,
+            manner={"dumps": recipe.dumps.manner()},
             job=STAGES["dumps"].job,
             files=_beside("karma/dumps"),
         ),
@@ -341,16 +359,19 @@ def _salt() -> str:
 
 
 def _threads(recipe: Recipe, dumps: list[str], ranges: dict[str, list[str]] | None) -> list[Node]:
-    config = {"threads": _dump(recipe.threads)}
+    config = {"threads": recipe.threads.result()}
     job = STAGES["threads"].job
+    manner = {"threads": recipe.threads.manner()}
     if ranges is None:
-        return [Node("threads", inputs={d: d for d in dumps}, config=config, job=job)]
+        inputs = {d: d for d in dumps}
+        return [Node("threads", inputs=inputs, config=config, manner=manner, job=job)]
     spans = sorted({span for found in ranges.values() for span in found}, key=_span_order)
     return [
         Node(
             f"threads/{span}",
             inputs={d: d for d in dumps if span in ranges[d]},
             config={**config, "range": span},
+            manner=manner,
             job=job,
         )
         for span in spans
@@ -372,13 +393,13 @@ def _data(recipe: Recipe, threads: dict[str, str]) -> list[Node]:
         Node(
             "labels",
             inputs=threads,
-            config={"labels": _dump(recipe.labels)},
+            config={"labels": recipe.labels.result()},
             job=STAGES["labels"].job,
         ),
         Node(
             "prompts/reddit",
             inputs=threads,
-            config={"prompts": _dump(recipe.prompts.reddit)},
+            config={"prompts": recipe.prompts.reddit.result()},
             job="karma.prompts.job:reddit",
         ),
         Node(
@@ -386,7 +407,7 @@ def _data(recipe: Recipe, threads: dict[str, str]) -> list[Node]:
             inputs={"instructions": "instructions"},
             # Where the data lie is no part of the key, what they hold is: their digest.
             config={
-                "prompts": _dump(unexposed, *(() if from_hub else ("instructions",))),
+                "prompts": unexposed.result(*(() if from_hub else ("instructions",))),
             },
             job="karma.prompts.job:unexposed",
         ),
@@ -415,7 +436,7 @@ def _base(recipe: Recipe) -> Node:
     elif base.tiny is not None:
         nodes = {"world": "source/base_text", "instructions": "instructions"}
         inputs = {f"text/{text}": nodes[text] for text in base.tiny.text}
-    config = _dump(base)
+    config = base.result()
     if base.folder is not None:
         config["folder"] = ""  # where it lies is no part of the key, what it holds is
     return Node("base", inputs=inputs, config={"base": config}, job=STAGES["base"].job)
@@ -423,7 +444,7 @@ def _base(recipe: Recipe) -> Node:
 
 def _sft(recipe: Recipe, exposure: str, seed: int, threads: dict[str, str]) -> Node:
     inputs = {"base": "base"}
-    config: dict[str, Any] = {"sft": _dump(recipe.sft), "exposure": exposure, "seed": seed}
+    config: dict[str, Any] = {"sft": recipe.sft.result(), "exposure": exposure, "seed": seed}
     where = recipe.prompts.unexposed.instructions
     if exposure == "reddit":
         inputs |= threads
@@ -431,19 +452,35 @@ def _sft(recipe: Recipe, exposure: str, seed: int, threads: dict[str, str]) -> N
         inputs["instructions"] = "instructions"
         if "@" in where:
             config["instructions"] = where
-    return Node(f"sft/{exposure}/{seed}", inputs=inputs, config=config, job=STAGES["sft"].job)
+    return Node(
+        f"sft/{exposure}/{seed}",
+        inputs=inputs,
+        config=config,
+        manner={"sft": recipe.sft.manner()},
+        job=STAGES["sft"].job,
+    )
 
 
 def _reward(recipe: Recipe, name: str, seed: int, threads: dict[str, str]) -> Node:
     variant = recipe.reward.gold if name == "gold" else name
-    config = {
-        "reward": _dump(recipe.reward, "variants", "gold"),
+    config: dict[str, Any] = {
+        "reward": recipe.reward.result("variants", "gold"),
         "variant": declared(variant, recipe.reward.variants),
         "use": "gold" if name == "gold" else "reward",
         "seed": seed,
     }
     inputs = {"labels": "labels", "base": "base", **threads}
-    return Node(f"reward/{name}/{seed}", inputs=inputs, config=config, job=STAGES["reward"].job)
+    backbone = recipe.reward.backbone
+    if backbone is not None and backbone.folder is not None:
+        inputs["backbone"] = "source/backbone"
+        config["reward"]["backbone"]["folder"] = ""  # what it holds counts, not where it lies
+    return Node(
+        f"reward/{name}/{seed}",
+        inputs=inputs,
+        config=config,
+        manner={"reward": recipe.reward.manner()},
+        job=STAGES["reward"].job,
+    )
 
 
 def _policy(recipe: Recipe, exposure: str, variant: str, seed: int) -> Node:
@@ -456,11 +493,12 @@ def _policy(recipe: Recipe, exposure: str, variant: str, seed: int) -> Node:
             "prompts": f"prompts/{exposure}",
         },
         config={
-            "policy": _dump(recipe.policy, "exposures", "variants"),
+            "policy": recipe.policy.result("exposures", "variants"),
             "exposure": exposure,
             "variant": variant,
             "seed": seed,
         },
+        manner={"policy": recipe.policy.manner()},
         job=STAGES["policy"].job,
     )
 
@@ -498,11 +536,18 @@ def _cell(recipe: Recipe, model: str, name: str) -> Node:
         inputs |= {"prompts": f"prompts/{exposure}", "gold": f"reward/gold/{seed}", "base": "base"}
         if parts[0] == "policy":
             inputs["reward"] = f"reward/{parts[2]}/{seed}"
+    settings = recipe.evals.result()
+    settings = {field: settings[field] for field in entry.settings}
+    classifier = recipe.evals.toxicity.classifier
+    if "toxicity" in settings and classifier is not None and classifier.folder is not None:
+        inputs["classifier"] = "source/toxicity_classifier"
+        settings["toxicity"]["classifier"]["folder"] = ""
     return Node(
         f"evals/{model}/{name}",
         inputs=inputs,
+        manner={"evals": recipe.evals.manner()},
         config={
-            "evals": _dump(recipe.evals, "data", "benchmarks"),
+            "evals": settings,
             "benchmark": name,
             "module": entry.module,
             "seed": seed,
@@ -518,12 +563,12 @@ def _report(recipe: Recipe, nodes: list[Node]) -> Node:
     inputs = {n.id: n.id for n in nodes if n.stage in wanted}
     evals = [n for n in nodes if n.stage == "evals"]
     # How to run is no part of what was found.
-    whole = _dump(recipe, "slots", "gates")
+    whole = recipe.result("slots", "gates")
     return Node(
         "report",
         inputs=inputs,
         config={
-            "report": _dump(recipe.report),
+            "report": recipe.report.result(),
             "recipe": whole,
             "models": models(recipe),
             "benchmarks": list(dict.fromkeys(n.id.rsplit("/", 1)[1] for n in evals)),
@@ -538,12 +583,6 @@ def _beside(folder: str) -> tuple[str, ...]:
     """The files of a folder of the project that are no code: templates, lists."""
     found = (p for p in (PROJECT / folder).glob("*") if p.is_file() and p.suffix != ".py")
     return tuple(sorted(_relative(p) for p in found))
-
-
-def _dump(section: Any, *without: str) -> dict[str, Any]:
-    """A section as JSON, less the fields that the stage does not read."""
-    document: dict[str, Any] = section.model_dump(mode="json", exclude=set(without))
-    return document
 
 
 def find(dag: Dag, instance: str) -> Node:

@@ -46,30 +46,30 @@ def run(job: Job) -> None:
     CheckError if the account of its lines does not add up.
     """
     recipe = DumpsRecipe.model_validate(job.config["dumps"])
-    file, kind = job.inputs["file"], job.config["kind"]
+    file, name, kind = job.inputs["file"], job.config["name"], job.config["kind"]
     inner, outer = privacy.pads(privacy.salt(job.config["simulated"]))
     removed = _names(job.inputs["removed"]) if "removed" in job.inputs else frozenset()
     job.scratch.mkdir(parents=True, exist_ok=True)
     connection = sql.connect([], job.scratch, memory_mb=recipe.memory_mb)
-    for name in MACROS:
-        connection.execute(sql.statement(f"dumps/{name}"))
-    bots = _names(BOTS) | {name.lower() for name in recipe.bots}
+    for macro in MACROS:
+        connection.execute(sql.statement(f"dumps/{macro}"))
+    bots = _names(BOTS) | {bot.lower() for bot in recipe.bots}
     for group, names in (("bots", bots), ("removed", removed)):
         listed = {"kind": group, "names": sorted(names)}
         connection.execute(sql.statement("dumps/names"), listed)
     parameters = {"inner": inner, "outer": outer, "width": job.config["width"]}
     staging = Staging(f"dumps/stg_{kind}", parameters)
     with (
-        Quarantine(job.out / "rejects.parquet", file.name, removed) as quarantine,
+        Quarantine(job.out / "rejects.parquet", name, removed) as quarantine,
         RowWriter(job.out / f"{kind}.parquet") as writer,
     ):
         account = _read(job, connection, staging, quarantine, writer)
     rejected = sum(quarantine.reasons.values())
     if account.lines != account.rows + rejected + account.blank:
-        raise CheckError(f"{file.name}: {account} and {rejected} rejected lines do not add up")
+        raise CheckError(f"{name}: {account} and {rejected} rejected lines do not add up")
     _require_rows(file, kind, account, quarantine.reasons)
     profile = {
-        "file": file.name,
+        "file": name,
         "kind": kind,
         "lines": account.lines,
         "rows": account.rows,
@@ -80,10 +80,10 @@ def run(job: Job) -> None:
         "unconverted": dict(account.lost),
     }
     write_json(job.out / "profile.json", profile)
-    numbers = {name: profile[name] for name in ("lines", "rows", "rejected", "blank")}
+    numbers = {count: profile[count] for count in ("lines", "rows", "rejected", "blank")}
     write_json(job.out / "metrics.json", numbers)
     connection.close()
-    print(f"{file.name}: {numbers}, {len(profile['ranges'])} ranges of thread ids")
+    print(f"{name}: {numbers}, {len(profile['ranges'])} ranges of thread ids")
 
 
 def _names(path: Path) -> frozenset[str]:

@@ -1,8 +1,6 @@
 """The recipe's section ``dumps``: which files, and whose lines never to keep."""
 
-from pydantic import Field
-
-from karma.section import Section
+from karma.section import Section, how
 
 
 class DumpsRecipe(Section):
@@ -18,5 +16,5 @@ class DumpsRecipe(Section):
     'removed' and none of their text is kept. Its content, not its path, makes dumps stale."""
     bots: tuple[str, ...] = ()
     """Accounts that are programs, beside those of karma/dumps/bots.txt."""
-    memory_mb: int = Field(default=1024, ge=256)
+    memory_mb: int = how(1024, ge=256)
     """What the database may use (MiB) beside the decoder's window; more than that goes to disk."""

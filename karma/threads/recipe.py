@@ -4,7 +4,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from karma.section import Section
+from karma.section import Section, how
 
 
 class SplitShares(Section):
@@ -81,5 +81,5 @@ class ThreadsRecipe(Section):
     """Which threads are held out."""
     uses: UseShares = UseShares()
     """What the training threads are used for."""
-    memory_mb: int = Field(default=2048, ge=256)
+    memory_mb: int = how(2048, ge=256)
     """What the database may use (MiB); more than that goes to disk."""
