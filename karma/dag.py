@@ -52,7 +52,7 @@ class Stage:
 STAGES = {
     "world": Stage("karma.world.job:run", ("numpy", "zstandard"), "data"),
     "dumps": Stage("karma.dumps.job:run", ("duckdb", "zstandard"), "data"),
-    "threads": Stage("karma.threads.job:run", ("duckdb",), "data"),
+    "threads": Stage("karma.threads.job:run", ("duckdb", "py3langid"), "data"),
     "labels": Stage("karma.labels.job:run", ("duckdb",), "data"),
     "prompts": Stage("karma.prompts.job:reddit", ("duckdb", "pyarrow"), "data"),
     "base": Stage("karma.base.job:run", TORCH, "model", trained=True),
