@@ -53,7 +53,7 @@ STAGES = {
     "world": Stage("karma.world.job:run", ("numpy", "zstandard"), "data"),
     "dumps": Stage("karma.dumps.job:run", ("duckdb", "zstandard"), "data"),
     "threads": Stage("karma.threads.job:run", ("duckdb", "py3langid"), "data"),
-    "labels": Stage("karma.labels.job:run", ("duckdb",), "data"),
+    "labels": Stage("karma.labels.job:run", ("duckdb", "matplotlib"), "data"),
     "prompts": Stage("karma.prompts.job:reddit", ("duckdb", "pyarrow"), "data"),
     "base": Stage("karma.base.job:run", TORCH, "model", trained=True),
     "sft": Stage("karma.sft.job:run", (*TORCH, "trl", "accelerate"), "model", trained=True),
@@ -133,6 +133,7 @@ def build(name: str, recipe: Recipe, ranges: dict[str, list[str]] | None = None)
     nodes += _threads(recipe, [n.id for n in nodes if n.stage == "dumps"], ranges)
     threads = {n.id: n.id for n in nodes if n.stage == "threads"}
     nodes += _data(recipe, threads)
+    nodes.append(_card(recipe, [n for n in nodes if n.stage == "dumps"], threads))
     nodes += _models(recipe, threads)
     nodes += _evals(recipe, {n.id for n in nodes})
     nodes.append(_report(recipe, nodes))
@@ -391,6 +392,22 @@ def _data(recipe: Recipe, threads: dict[str, str]) -> list[Node]:
             job="karma.prompts.job:unexposed",
         ),
     ]
+
+
+def _card(recipe: Recipe, dumps: list[Node], threads: dict[str, str]) -> Node:
+    """The data card. The report reads it, and nothing that is trained."""
+    return Node(
+        "labels/card",
+        inputs={"labels": "labels", **threads, **{n.id: n.id for n in dumps}},
+        config={
+            "labels": _dump(recipe.labels),
+            # Neither says what a conversation is.
+            "threads": _dump(recipe.threads, "width", "memory_mb"),
+            "removed": recipe.dumps.removed is not None,
+            "simulated": any(n.config["simulated"] for n in dumps),
+        },
+        job="karma.labels.card:run",
+    )
 
 
 def _models(recipe: Recipe, threads: dict[str, str]) -> list[Node]:

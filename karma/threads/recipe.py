@@ -7,14 +7,13 @@ from pydantic import Field, field_validator, model_validator
 from karma.section import Section
 
 # The ISO 639-1 codes of all languages that the filter can tell (karma/threads/language.py).
-LANGUAGES = tuple(
-    """
+_CODES = """
     af am an ar as az ba be bg bn br bs ca cs cy da de dz el en eo es et eu fa fi fo fr fy ga gd gl
     gu ha he hi hr ht hu hy id ig is it ja jv ka kk km kn ko ku ky la lb lg ln lo lt lv mg mk ml mn
     mr ms mt my ne nl nn no oc om or pa pl ps pt qu ro ru rw sa se si sk sl sn so sq sr st sv sw ta
     te tg th tk tl tr tt ug uk ur uz vi vo wa xh yo zh zu
-    """.split()
-)
+"""
+LANGUAGES = tuple(_CODES.split())
 Languages = Literal["all"] | tuple[str, ...]
 
 
@@ -86,8 +85,8 @@ class ThreadsRecipe(Section):
     max_chars: int = Field(default=2000, ge=1)
     """Longer replies are dropped."""
     languages: Languages = "all"
-    """The languages to take (ISO 639-1 codes, such as en), or all; a reply that is too short to tell
-    passes, counted. Contexts stay as they are."""
+    """The languages to take (ISO 639-1 codes, such as en), or all; a reply that is too short to
+    tell passes, counted. Contexts stay as they are."""
     duplicate_chars: int | None = Field(default=100, ge=1)
     """Of replies of at least so many characters that say the same across splits or uses, the later
     ones are dropped. Shorter ones are what everybody says. Null: nothing is dropped."""
