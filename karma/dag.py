@@ -11,8 +11,8 @@
 
 Three read it: ``plan`` (what is stale, and why), the flow (what to run), ``lineage`` (the graph).
 ``threads`` has one instance for each range of thread ids that the dumps hold, so its instances are
-known only when ``dumps`` is done; ``build`` is called again then. ``labels/card``, the data card, is
-read by the report alone.
+known only when ``dumps`` is done; ``build`` is called again then. ``labels/card``, the data card,
+is read by the report alone.
 """
 
 import difflib
