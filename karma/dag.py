@@ -11,7 +11,8 @@
 
 Three read it: ``plan`` (what is stale, and why), the flow (what to run), ``lineage`` (the graph).
 ``threads`` has one instance for each range of thread ids that the dumps hold, so its instances are
-known only when ``dumps`` is done; ``build`` is called again then.
+known only when ``dumps`` is done; ``build`` is called again then. ``labels/card``, the data card,
+is read by the report alone.
 """
 
 import difflib
@@ -55,8 +56,8 @@ class Stage:
 STAGES = {
     "world": Stage("karma.world.job:run", ("numpy", "zstandard"), "data"),
     "dumps": Stage("karma.dumps.job:run", ("duckdb", "numpy", "pyarrow", "zstandard"), "data"),
-    "threads": Stage("karma.threads.job:run", ("duckdb",), "data"),
-    "labels": Stage("karma.labels.job:run", ("duckdb",), "data"),
+    "threads": Stage("karma.threads.job:run", ("duckdb", "py3langid"), "data"),
+    "labels": Stage("karma.labels.job:run", ("duckdb", "matplotlib"), "data"),
     "prompts": Stage("karma.prompts.job:reddit", ("datasets", "duckdb", "pyarrow"), "data"),
     "base": Stage("karma.base.job:run", (*TORCH, "datasets"), "model", trained=True),
     "sft": Stage("karma.sft.job:run", TRAINER, "model", trained=True),
@@ -144,6 +145,7 @@ def build(name: str, recipe: Recipe, ranges: dict[str, list[str]] | None = None)
     nodes += _threads(recipe, [n.id for n in nodes if n.stage == "dumps"], ranges)
     threads = {n.id: n.id for n in nodes if n.stage == "threads"}
     nodes += _data(recipe, threads)
+    nodes.append(_card(recipe, [n for n in nodes if n.stage == "dumps"], threads))
     nodes += _models(recipe, threads)
     nodes += _evals(recipe, {n.id for n in nodes})
     nodes.append(_report(recipe, nodes))
@@ -412,6 +414,22 @@ def _data(recipe: Recipe, threads: dict[str, str]) -> list[Node]:
             job="karma.prompts.job:unexposed",
         ),
     ]
+
+
+def _card(recipe: Recipe, dumps: list[Node], threads: dict[str, str]) -> Node:
+    """The data card. The report reads it, and nothing that is trained."""
+    return Node(
+        "labels/card",
+        inputs={"labels": "labels", **threads, **{n.id: n.id for n in dumps}},
+        config={
+            "labels": recipe.labels.result(),
+            # The width of ranges says nothing of a conversation.
+            "threads": recipe.threads.result("width"),
+            "removed": recipe.dumps.removed is not None,
+            "simulated": any(n.config["simulated"] for n in dumps),
+        },
+        job="karma.labels.card:run",
+    )
 
 
 def _models(recipe: Recipe, threads: dict[str, str]) -> list[Node]:
