@@ -25,7 +25,7 @@ from karma import lineage
 from karma.dag import Dag, build
 from karma.errors import CheckError, StageError
 from karma.outbox import Outbox
-from karma.plan import known_ranges, plan
+from karma.plan import known_extents, plan
 from karma.store import Store, write_atomically
 from tasks import entries
 from tasks.stage import TASKS, Run
@@ -52,9 +52,9 @@ def pipeline(run: Run, recipe: str) -> State:
         if name.startswith("dumps/"):
             future.wait()
     keys = {name: outcome.key for name, outcome in run.outcomes.items()}
-    ranges = known_ranges(run.dag, run.store, dict(keys))
-    if ranges is not None:
-        run.dag = build(recipe, run.dag.settings, ranges)
+    extents = known_extents(run.dag, run.store, dict(keys))
+    if extents is not None:
+        run.dag = build(recipe, run.dag.settings, extents)
         guilty = lineage.reaches_reddit_only_through_reward(run.dag)
         if guilty:
             raise CheckError(f"unexposed, yet made from Reddit text: {', '.join(guilty)}")

@@ -88,6 +88,16 @@ class Source:
 
 
 @dataclass(frozen=True)
+class Extent:
+    """What the DAG has to know of a dump that was read."""
+
+    ranges: tuple[str, ...]
+    """The ranges of thread ids that it touches."""
+    month: str
+    """The month that most of its rows are of, as ``2006-01``."""
+
+
+@dataclass(frozen=True)
 class Node:
     """One instance of a stage, or one input."""
 
@@ -133,25 +143,28 @@ class Dag:
         return [other.id for other in self.nodes.values() if node in other.inputs.values()]
 
 
-def build(name: str, recipe: Recipe, ranges: dict[str, list[str]] | None = None) -> Dag:
+def build(name: str, recipe: Recipe, extents: dict[str, Extent] | None = None) -> Dag:
     """The DAG of a recipe.
 
-    ``ranges`` gives, for each ``dumps`` node, the thread ranges that the dump holds; while it is
-    None the ranges are not known, and one node ``threads`` stands for all of them.
+    ``extents`` gives what each ``dumps`` node holds; while it is None the ranges of thread ids are
+    not known, and one node ``threads`` stands for all of them.
     """
     nodes: list[Node] = []
     nodes += _inputs(recipe)
     nodes += _dumps(recipe)
-    nodes += _threads(recipe, [n.id for n in nodes if n.stage == "dumps"], ranges)
-    threads = {n.id: n.id for n in nodes if n.stage == "threads"}
+    dumps = [n for n in nodes if n.stage == "dumps"]
+    ranges = _threads(recipe, dumps, extents)
+    nodes += _signatures(recipe, dumps)
+    nodes += ranges
+    threads = {n.id: n.id for n in ranges}
     nodes += _data(recipe, threads)
-    nodes.append(_card(recipe, [n for n in nodes if n.stage == "dumps"], threads))
+    nodes.append(_card(recipe, dumps, threads))
     nodes += _models(recipe, threads)
     nodes += _evals(recipe, {n.id for n in nodes})
-    nodes.append(_report(recipe, nodes))
+    nodes.append(_report(recipe, nodes, threads))
     used = _used(nodes)
     ordered = {node.id: node for node in nodes if node.id in used}
-    return Dag(name, recipe, ordered, complete=ranges is not None)
+    return Dag(name, recipe, ordered, complete=extents is not None)
 
 
 def fingerprint(node: Node, recipe: Recipe, digests: dict[str, str]) -> dict[str, Any]:
@@ -360,24 +373,59 @@ def _salt() -> str:
     return hmac.new(salt.encode(), b"karma salt", hashlib.sha256).hexdigest()[:16]
 
 
-def _threads(recipe: Recipe, dumps: list[str], ranges: dict[str, list[str]] | None) -> list[Node]:
+def _signatures(recipe: Recipe, dumps: list[Node]) -> list[Node]:
+    """What tells the near-duplicates of each dump's comments."""
+    settings = recipe.threads
+    if settings.duplicate_chars is None:
+        return []
+    return [
+        Node(
+            _signature(dump.id),
+            inputs={"dump": dump.id},
+            config={
+                "threads": {
+                    "duplicate_chars": settings.duplicate_chars,
+                    "bots": settings.bots,
+                }
+            },
+            manner={"threads": settings.manner()},
+            job="karma.threads.signatures:run",
+        )
+        for dump in dumps
+        if dump.config["kind"] != "submissions"
+    ]
+
+
+def _signature(dump: str) -> str:
+    return f"threads/signatures/{dump.removeprefix('dumps/')}"
+
+
+def _threads(recipe: Recipe, dumps: list[Node], extents: dict[str, Extent] | None) -> list[Node]:
     config = {"threads": recipe.threads.result()}
     job = STAGES["threads"].job
     manner = {"threads": recipe.threads.manner()}
-    if ranges is None:
-        inputs = {d: d for d in dumps}
+    if extents is None:
+        inputs = {d.id: d.id for d in dumps}
         return [Node("threads", inputs=inputs, config=config, manner=manner, job=job)]
-    spans = sorted({span for found in ranges.values() for span in found}, key=_span_order)
-    return [
-        Node(
-            f"threads/{span}",
-            inputs={d: d for d in dumps if span in ranges[d]},
-            config={**config, "range": span},
-            manner=manner,
-            job=job,
+    spans = {span for found in extents.values() for span in found.ranges}
+    signed = {s.inputs["dump"]: s.id for s in _signatures(recipe, dumps)}
+    nodes = []
+    for span in sorted(spans, key=_span_order):
+        touching = [d.id for d in dumps if span in extents[d.id].ranges]
+        last = max(extents[name].month for name in touching)
+        # Later months are no part of a range that they do not touch, so they leave it as it is.
+        before = {d: s for d, s in signed.items() if extents[d].month <= last}
+        nodes.append(
+            Node(
+                f"threads/{span}",
+                inputs={d: d for d in touching}
+                | {f"signatures/{d.removeprefix('dumps/')}": s for d, s in before.items()},
+                config={**config, "range": span},
+                manner=manner,
+                job=job,
+            )
         )
-        for span in spans
-    ]
+    return nodes
 
 
 def _span_order(span: str) -> tuple[int, str]:
@@ -576,9 +624,9 @@ def _cell(recipe: Recipe, model: str, name: str) -> Node:
     )
 
 
-def _report(recipe: Recipe, nodes: list[Node]) -> Node:
-    wanted = ("evals", "reward", "policy", "labels", "dumps", "threads")
-    inputs = {n.id: n.id for n in nodes if n.stage in wanted}
+def _report(recipe: Recipe, nodes: list[Node], threads: dict[str, str]) -> Node:
+    wanted = ("evals", "reward", "policy", "labels", "dumps")
+    inputs = threads | {n.id: n.id for n in nodes if n.stage in wanted}
     evals = [n for n in nodes if n.stage == "evals"]
     # How to run is no part of what was found.
     whole = recipe.result("slots", "gates")

@@ -19,7 +19,7 @@ import hashlib
 from dataclasses import dataclass, field
 from typing import Any
 
-from karma.dag import Dag, Node, Source, build, fingerprint
+from karma.dag import Dag, Extent, Node, Source, build, fingerprint
 from karma.fingerprint import Cause, differences, key_of
 from karma.recipe import Recipe
 from karma.store import Store, canonical
@@ -85,26 +85,24 @@ def plan(name: str, recipe: Recipe, store: Store) -> Plan:
     """The plan of a recipe, with one ``threads`` entry while the dumps are not there."""
     first = build(name, recipe)
     entries = _states(first, store)
-    ranges = known_ranges(first, store, {e.node.id: e.key for e in entries.values()})
-    if ranges is None:
+    extents = known_extents(first, store, {e.node.id: e.key for e in entries.values()})
+    if extents is None:
         return Plan(first, entries)
-    dag = build(name, recipe, ranges)
+    dag = build(name, recipe, extents)
     return Plan(dag, _states(dag, store))
 
 
-def known_ranges(
-    dag: Dag, store: Store, keys: dict[str, str | None]
-) -> dict[str, list[str]] | None:
-    """The thread ranges of each dump, from the records; None if one has no record yet."""
-    ranges = {}
+def known_extents(dag: Dag, store: Store, keys: dict[str, str | None]) -> dict[str, Extent] | None:
+    """What each dump holds, from the records; None if one has no record yet."""
+    extents = {}
     for node in dag.nodes.values():
         if node.stage == "dumps":
             key = keys.get(node.id)
             record = store.record("dumps", key) if key else None
             if record is None:
                 return None
-            ranges[node.id] = record["ranges"]
-    return ranges
+            extents[node.id] = Extent(tuple(record["ranges"]), record["month"])
+    return extents
 
 
 def _states(dag: Dag, store: Store) -> dict[str, Entry]:

@@ -216,8 +216,8 @@ def _run_job(run: Run, node: Node, key: str, document: dict[str, Any]) -> dict[s
         store.fail(key, str(error))
         raise
     _keep_log(folder)
-    ranges = _ranges(folder / "out") if node.stage == "dumps" else []
-    facts = {"fingerprint": document, "began": began, "ranges": ranges, **usage}
+    extent = _extent(folder / "out") if node.stage == "dumps" else {}
+    facts = {"fingerprint": document, "began": began, **extent, **usage}
     record = store.commit(node.stage, key, facts)
     run.console.ended(node.id, f"{usage['seconds']:.1f} s")
     if node.stage != "evals":
@@ -225,9 +225,10 @@ def _run_job(run: Run, node: Node, key: str, document: dict[str, Any]) -> dict[s
     return record
 
 
-def _ranges(out: Path) -> list[str]:
-    """The thread ranges that a dump touches, which decide the instances of ``threads``."""
-    return sorted(json.loads((out / "profile.json").read_bytes())["ranges"])
+def _extent(out: Path) -> dict[str, Any]:
+    """What a dump holds, which decides the instances of ``threads`` and what they read."""
+    profile = json.loads((out / "profile.json").read_bytes())
+    return {"ranges": sorted(profile["ranges"]), "month": profile["month"]}
 
 
 def _path(run: Run, name: str) -> Path | None:

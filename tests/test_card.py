@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from karma.dag import Dag, build
+from karma.dag import Dag, Extent, build
 from karma.jobs import call
 from karma.labels.card_text import FILTERS
 from karma.markdown import plain
@@ -41,7 +41,7 @@ def carry_out(dag: Dag, root: Path, stages: set[str]) -> None:
         out.mkdir(parents=True, exist_ok=True)
         scratch = root / "scratch" / node.id
         scratch.mkdir(parents=True)
-        spec = {"job": node.job, "config": node.config, "inputs": inputs, "compute": "cpu"}
+        spec = {"job": node.job, "config": node.job_config, "inputs": inputs, "compute": "cpu"}
         call(spec, out, scratch)
 
 
@@ -49,12 +49,17 @@ def profile_of(folder: Path) -> dict[str, Any]:
     return json.loads((folder / "profile.json").read_text())
 
 
+def extent(folder: Path) -> Extent:
+    profile = profile_of(folder)
+    return Extent(tuple(profile["ranges"]), profile["month"])
+
+
 def card(root: Path, recipe: Recipe) -> tuple[str, dict[str, Any], Path]:
     """The card of a recipe's dumps, by the jobs that the DAG names: text, numbers, folder."""
     first = build("test", recipe)
     carry_out(first, root, {"dumps"})
     dumps = [name for name in first.nodes if name.startswith("dumps/")]
-    dag = build("test", recipe, {name: list(profile_of(root / name)["ranges"]) for name in dumps})
+    dag = build("test", recipe, {name: extent(root / name) for name in dumps})
     carry_out(dag, root, {"threads", "labels"})
     folder = root / "labels" / "card"
     return (folder / "card.md").read_text(), profile_of(folder), folder
@@ -237,7 +242,7 @@ def test_a_strangers_name_breaks_neither_table_nor_figure(tmp_path):
 
 def test_nothing_that_is_trained_depends_on_the_card(tmp_path):
     files = written(tmp_path, ROWS)
-    ranges = {"dumps/RC.ndjson": ["0-1"], "dumps/RS.ndjson": ["0-1"]}
+    ranges = dict.fromkeys(("dumps/RC.ndjson", "dumps/RS.ndjson"), Extent(("0-1",), "2006-01"))
     dag = build("test", recipe(*files), ranges)
     assert dag.consumers("labels/card") == ["report"]
     other = build("test", recipe(*files, "threads.memory_mb=512"), ranges)

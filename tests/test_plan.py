@@ -51,7 +51,9 @@ def test_in_an_empty_workspace_only_the_world_can_be_built_and_threads_is_one_en
 def test_when_everything_was_built_everything_is_fresh_and_threads_has_its_ranges(filled):
     found = states(filled)
     assert set(found.values()) == {FRESH}
-    assert [n for n in found if n.startswith("threads")] == [f"threads/{r}" for r in RANGES]
+    ranges = [f"threads/{r}" for r in RANGES]
+    signatures = ["threads/signatures/RC_2023-01.zst"]
+    assert [n for n in found if n.startswith("threads")] == signatures + ranges
 
 
 def test_a_setting_of_ppo_makes_the_policies_stale_and_what_follows_wait(filled):

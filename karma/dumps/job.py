@@ -8,6 +8,7 @@ from collections import Counter, deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from datetime import date, timedelta
 from pathlib import Path
 
 import duckdb
@@ -77,6 +78,7 @@ def run(job: Job) -> None:
         "blank": account.blank,
         "reasons": quarantine.reasons,
         "ranges": writer.ranges,
+        "month": _month(writer.days),
         "unconverted": dict(account.lost),
     }
     write_json(job.out / "profile.json", profile)
@@ -84,6 +86,14 @@ def run(job: Job) -> None:
     write_json(job.out / "metrics.json", numbers)
     connection.close()
     print(f"{name}: {numbers}, {len(profile['ranges'])} ranges of thread ids")
+
+
+def _month(days: Counter[int]) -> str:
+    """The month that most rows are of, the first if two are equal; ``days`` as RowWriter counts."""
+    months: Counter[str] = Counter()
+    for day, rows in sorted(days.items()):
+        months[(date(1970, 1, 1) + timedelta(days=day)).strftime("%Y-%m")] += rows
+    return months.most_common(1)[0][0]
 
 
 def _names(path: Path) -> frozenset[str]:

@@ -15,6 +15,7 @@ from karma.jobs import Job, write_json
 from karma.threads import language
 from karma.threads.recipe import ThreadsRecipe
 
+SHARES = ("test", "validation", "sft", "reward", "gold")
 CHECKS = {
     "threads_reached": (),
     "threads_account": ("out",),
@@ -30,22 +31,30 @@ def run(job: Job) -> None:
     """
     recipe = ThreadsRecipe.model_validate(job.config["threads"])
     folders = list(job.fan_in("dumps").values())
+    signatures = list(job.fan_in("signatures").values())
     out = job.out / "conversations.parquet"
-    connection = sql.connect([*folders, job.out], job.scratch, memory_mb=recipe.memory_mb)
+    connection = sql.connect(
+        [*folders, *signatures, job.out], job.scratch, memory_mb=recipe.memory_mb
+    )
     copies = _load(connection, folders, job.config["range"])
     values = {**_settings(recipe), "out": sql.plain(out)}
     _execute(connection, "links", {})
     _execute(connection, "paths", _only(values, "turns"))
-    _execute(connection, "uses", _only(values, "test", "validation", "sft", "reward", "gold"))
+    _execute(connection, "uses", _only(values, *SHARES))
     _execute(connection, "verdicts", _filters(recipe))
     untold: dict[str, int] = {}
     if recipe.languages != "all":
         untold["language_unknown"] = language.drop_others(connection, recipe.languages)
-    if recipe.duplicate_chars is not None:
-        _execute(connection, "duplicates", {"duplicate_chars": recipe.duplicate_chars})
+    if signatures:
+        found = [sql.plain(folder / "signatures.parquet") for folder in signatures]
+        _execute(connection, "bands", {"signatures": found, "range": job.config["range"]})
+        _execute(connection, "duplicates", _only(values, "duplicate_chars", *SHARES))
     _execute(connection, "conversations", _only(values, "deleted", "post", "out"))
     for name, parameters in CHECKS.items():
         sql.check(connection, name, _only(values, *parameters))
+    if signatures:
+        parameters = ("out", "duplicate_chars", *SHARES)
+        sql.check(connection, "threads_duplicates", _only(values, *parameters))
     profile = _profile(connection, values, copies)
     profile |= {"range": job.config["range"], **untold}
     write_json(job.out / "profile.json", profile)
@@ -57,7 +66,7 @@ def run(job: Job) -> None:
 
 def _load(connection: duckdb.DuckDBPyConnection, folders: list[Path], name: str) -> dict[str, int]:
     """Fill the tables ``comments`` and ``posts``; returns the rows of the dumps for each."""
-    for macro in ("clean", "share", "comments_table", "posts_table"):
+    for macro in ("clean", "share", "use_of", "comments_table", "posts_table"):
         connection.execute(sql.statement(f"threads/{macro}"))
     masks = {mask: value.pattern for mask, value in MASKS.items()}
     masks |= {f"{mask}_to": value.replacement for mask, value in MASKS.items()}
@@ -81,6 +90,7 @@ def _settings(recipe: ThreadsRecipe) -> dict[str, Any]:
         "turns": recipe.turns,
         "post": recipe.post,
         "deleted": recipe.deleted,
+        "duplicate_chars": recipe.duplicate_chars,
         "test": recipe.split.test,
         "validation": recipe.split.validation,
         "sft": uses.sft / total,

@@ -88,8 +88,9 @@ class ThreadsRecipe(Section):
     """The languages to take (ISO 639-1 codes, such as en), or all; a reply that is too short to
     tell passes, counted. Contexts stay as they are."""
     duplicate_chars: int | None = Field(default=100, ge=1)
-    """Of replies of at least so many characters that say the same across splits or uses, the later
-    ones are dropped. Shorter ones are what everybody says. Null: nothing is dropped."""
+    """Replies of at least so many characters that nearly say what an earlier comment says in a
+    thread of another split or use are dropped. Shorter ones are what everybody says. Null: nothing
+    is dropped."""
     split: SplitShares = SplitShares()
     """Which threads are held out."""
     uses: UseShares = UseShares()
