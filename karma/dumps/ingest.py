@@ -12,8 +12,8 @@ from typing import Any
 import duckdb
 
 from karma import sql
-from karma.dumps.lines import HEAD, Chunk
-from karma.dumps.quarantine import NOT_STRICT, Reject, reason_against
+from karma.dumps.lines import HEAD, Chunk, Reject
+from karma.dumps.quarantine import NOT_STRICT, reason_against
 from karma.errors import CheckError
 
 # A line that was set aside or is blank; keeps every other line's number right.
@@ -27,6 +27,9 @@ class Staging:
     statement: str
     inner: bytes
     outer: bytes
+    shape: str | None = None
+    """The statement that first gives lines of another format the shape that ``statement`` reads."""
+    shape_parameters: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass
@@ -52,11 +55,11 @@ def ingest(
     ``connection`` must be this call's own: several run at a time.
     """
     count = chunk.data.count(b"\n") + (not chunk.data.endswith(b"\n"))
-    part = Part(path, count)
-    aside: set[int] = set()
+    part = Part(path, count, rejects=list(chunk.rejects))
+    aside = {reject.line for reject in chunk.rejects}
     if _stage(connection, staging, chunk.line, chunk.data, path) != count:
         lines = chunk.data.split(b"\n")[:count]
-        aside = _line_by_line(connection, staging, chunk, lines, part)
+        aside |= _line_by_line(connection, staging, chunk, lines, part)
         rows = _stage(connection, staging, chunk.line, b"\n".join(lines), path)
         if rows != count:
             raise CheckError(f"{path.name}: {rows} rows out of {count} lines, {len(aside)} aside")
@@ -77,19 +80,25 @@ def _stage(
     """The number of rows that ``data`` gave, written to ``path``; None if it does not parse."""
     source = path.with_suffix(".ndjson")
     source.write_bytes(data)
+    shaped = source if staging.shape is None else path.with_suffix(".shaped")
     parameters: dict[str, Any] = {
-        "chunk": sql.plain(source),
+        "chunk": sql.plain(shaped),
         "part": sql.plain(path),
         "line": line,
         "inner": staging.inner,
         "outer": staging.outer,
     }
     try:
+        if staging.shape is not None:
+            shaping = {**staging.shape_parameters, "chunk": sql.plain(source)}
+            shaping["shaped"] = sql.plain(shaped)
+            connection.execute(sql.statement(staging.shape), shaping)
         written = connection.execute(sql.statement(staging.statement), parameters).fetchone()
     except duckdb.InvalidInputException:
         return None
     finally:
         source.unlink()
+        shaped.unlink(missing_ok=True)
     assert written is not None
     return int(written[0])
 
@@ -103,11 +112,8 @@ def _line_by_line(
 ) -> set[int]:
     """Set the unreadable lines aside in ``part``, empty them in ``lines``, return their numbers."""
     aside: set[int] = set()
-    offset = chunk.offset
-    offsets = []
+    offsets = [offset for offset, _ in _places(chunk)]
     for index, line in enumerate(lines):
-        offsets.append(offset)
-        offset += len(line) + 1
         if not line.strip(b" \t\r"):
             part.blank += 1
         elif reason := reason_against(line):
@@ -148,9 +154,12 @@ def _refused(
 
 def _places(chunk: Chunk) -> list[tuple[int, bytes]]:
     """For every line of ``chunk`` its offset in the stream and its first bytes."""
+    lines = chunk.data.split(b"\n")
+    if chunk.offsets is not None:
+        return [(offset, line[:HEAD]) for offset, line in zip(chunk.offsets, lines, strict=False)]
     places = []
     offset = chunk.offset
-    for line in chunk.data.split(b"\n"):
+    for line in lines:
         places.append((offset, line[:HEAD]))
         offset += len(line) + 1
     return places

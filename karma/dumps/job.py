@@ -1,4 +1,4 @@
-"""The job ``dumps/<file>``: one dump file in, its rows, its rejected lines and its profile out.
+"""The job ``dumps/<name>``: a dump file or corpus in; rows, rejected lines and a profile out.
 
 Decoding runs in this thread, parsing in a few others; their parts are taken in the file's order, so
 that the result is the same bytes whatever their timing.
@@ -6,7 +6,7 @@ that the result is the same bytes whatever their timing.
 
 import shutil
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,16 +15,25 @@ from typing import Any
 import duckdb
 
 from karma import sql
-from karma.dumps import decode, privacy
-from karma.dumps.ingest import Part, Staging, ingest
-from karma.dumps.lines import LongLine, chunks
-from karma.dumps.quarantine import REMOVED, TOO_LONG, Quarantine, Reject
-from karma.dumps.recipe import DumpsRecipe
+from karma.dumps import decode, formats
+from karma.dumps.ingest import Part, Staging
+from karma.dumps.lines import LongLine, Reject
+from karma.dumps.quarantine import REMOVED, TOO_LONG, Quarantine
+from karma.dumps.recipe import CORPUS, DumpsRecipe
 from karma.errors import CheckError, InputError
 from karma.jobs import Job, write_json
 
 BOTS = Path(__file__).with_name("bots.txt")
-MACROS = ("integral", "decimal_id", "keyed", "range_name", "names_table")
+MACROS = (
+    "integral",
+    "instant",
+    "bare_id",
+    "parent_name",
+    "decimal_id",
+    "keyed",
+    "range_name",
+    "names_table",
+)
 PARSERS = 2
 # So many lines without a single usable one: this is no dump, and reading on would help nobody.
 HOPELESS = 100_000
@@ -48,7 +57,6 @@ def run(job: Job) -> None:
     """
     recipe = DumpsRecipe.model_validate(job.config["dumps"])
     file, kind = job.inputs["file"], job.config["kind"]
-    inner, outer = privacy.pads(privacy.salt(job.config["simulated"]))
     removed = _names(job.inputs["removed"]) if "removed" in job.inputs else frozenset()
     work = job.scratch / "parts"
     shutil.rmtree(work, ignore_errors=True)
@@ -60,7 +68,7 @@ def run(job: Job) -> None:
     for group, names in (("bots", bots), ("removed", removed)):
         parameters = {"kind": group, "names": sorted(names)}
         connection.execute(sql.statement("dumps/names"), parameters)
-    staging = Staging(f"dumps/stg_{kind}", inner, outer)
+    staging, facts = formats.stagings(connection, file, job.config, work)
     with Quarantine(job.out / "rejects.parquet", file.name, removed) as quarantine:
         account = _read(job, connection, staging, work, quarantine)
     rejected = sum(quarantine.reasons.values())
@@ -75,6 +83,7 @@ def run(job: Job) -> None:
         "rejected": rejected,
         "blank": account.blank,
         "reasons": quarantine.reasons,
+        **facts,
         **_write(job, connection, account),
     }
     write_json(job.out / "profile.json", profile)
@@ -99,25 +108,27 @@ def _names(path: Path) -> frozenset[str]:
 def _read(
     job: Job,
     connection: duckdb.DuckDBPyConnection,
-    staging: Staging,
+    staging: dict[str, Staging],
     work: Path,
     quarantine: Quarantine,
 ) -> Account:
     """Decode, cut, parse; at most ``PARSERS`` chunks wait, so that memory stays flat."""
-    file = job.inputs["file"]
+    kind = job.config["kind"]
+    file = formats.file_of(job.inputs["file"], kind)
     account = Account()
     waiting: deque[Future[Part]] = deque()
     with ThreadPoolExecutor(PARSERS) as pool:
-        for piece in chunks(_blocks(job, file)):
+        for piece in formats.pieces(file, _blocks(job, file), job.config):
             if isinstance(piece, LongLine):
                 waiting.append(pool.submit(_long, piece))
             else:
                 part = work / f"{piece.line:012}.parquet"
-                waiting.append(pool.submit(ingest, connection.cursor(), staging, piece, part))
+                cursor = connection.cursor()
+                waiting.append(pool.submit(formats.ingest_kinds, cursor, staging, piece, part))
             if len(waiting) > PARSERS:
                 _take(account, quarantine, waiting.popleft().result())
                 if not account.rows and account.lines > HOPELESS:
-                    _require_rows(file, job.config["kind"], account, quarantine.reasons)
+                    _require_rows(file, kind, account, quarantine.reasons)
         while waiting:
             _take(account, quarantine, waiting.popleft().result())
     return account
@@ -153,34 +164,55 @@ def _require_rows(file: Path, kind: str, account: Account, reasons: dict[str, in
     """Raise InputError if no line of the file is a row of Reddit's."""
     if account.rows or REMOVED in reasons:
         return
+    what = "corpus" if kind == CORPUS else f"dump of {kind}"
     why = ", ".join(f"{reason}: {count}" for reason, count in sorted(reasons.items()))
     raise InputError(
         str(file),
-        f"is no Reddit dump of {kind}: none of its {account.lines} lines could be used "
+        f"is no Reddit {what}: none of its {account.lines} lines could be used "
         f"({why or 'all are blank'})",
-        f"Check what dumps.{kind} of the recipe names.",
+        f"Check what {formats.section(kind)} of the recipe names.",
     )
 
 
 def _write(job: Job, connection: duckdb.DuckDBPyConnection, account: Account) -> dict[str, Any]:
-    """Join the parts into the final file; returns the rest of the profile."""
-    kind = job.config["kind"]
-    out = job.out / f"{kind}.parquet"
-    parts = [sql.plain(path) for path in account.parts]
-    if not parts:
+    """Join the parts into the final files, one a kind; returns the rest of the profile."""
+    source = job.config["kind"]
+    if not account.parts:
         raise InputError(
             str(job.inputs["file"]),
             "every usable line is by an author of the removal list",
-            f"Leave the file out of dumps.{kind}.",
+            f"Leave it out of {formats.section(source)}.",
         )
+    kinds = formats.kinds(source)
+    rows, ranges, lost = zip(
+        *(_join(job, connection, kind, account.parts) for kind in kinds), strict=True
+    )
+    if sum(rows) != account.rows:
+        raise CheckError(f"{rows} rows of {kinds} written, {account.rows} expected")
+    counts = dict(zip(kinds, rows, strict=True)) if len(kinds) > 1 else {}
+    return {**counts, "ranges": _added(ranges), "unconverted": _added(lost)}
+
+
+def _join(
+    job: Job, connection: duckdb.DuckDBPyConnection, kind: str, paths: list[Path]
+) -> tuple[int, dict[str, int], dict[str, int]]:
+    """Join the parts of one kind; the rows, those of each range, and what did not convert."""
+    out = job.out / f"{kind}.parquet"
+    parts = [sql.plain(formats.part_of(path, kind)) for path in paths]
     parameters = {"parts": parts, "out": sql.plain(out), "width": job.config["width"]}
     written = connection.execute(sql.statement(f"dumps/{kind}"), parameters).fetchone()
-    if written is None or written[0] != account.rows:
-        raise CheckError(f"{out.name}: {written} rows written, {account.rows} expected")
     ranges = connection.execute(sql.statement("dumps/ranges"), {"file": sql.plain(out)}).fetchall()
     lost = connection.execute(sql.statement("dumps/unconverted"), {"parts": parts}).fetchone()
+    assert written is not None
     assert lost is not None
-    return {
-        "ranges": dict(ranges),
-        "unconverted": dict(zip(("score", "parent_id", "retrieved_on"), lost, strict=True)),
-    }
+    names = ("score", "parent_id", "retrieved_on")
+    return int(written[0]), dict(ranges), dict(zip(names, lost, strict=True))
+
+
+def _added(counts: Iterable[dict[str, int]]) -> dict[str, int]:
+    """The sums of counts that have the same names."""
+    total: dict[str, int] = {}
+    for one in counts:
+        for name, count in one.items():
+            total[name] = total.get(name, 0) + count
+    return total

@@ -5,11 +5,21 @@ What counts as a line is everything up to a line feed, and what follows the last
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 # No row of Reddit's is near this; a longer line is set aside without being kept in memory.
 LONGEST = 16 << 20
 CHUNK = 15 << 20
 HEAD = 4096
+
+
+class Reject(NamedTuple):
+    """A line that cannot be used: its number, its first byte's offset, why, how it begins."""
+
+    line: int
+    offset: int
+    reason: str
+    head: bytes
 
 
 @dataclass(frozen=True)
@@ -19,6 +29,10 @@ class Chunk:
     line: int
     offset: int
     data: bytes
+    offsets: tuple[int, ...] | None = None
+    """Where each line's record begins, if the lines were made from records of another format."""
+    rejects: tuple[Reject, ...] = ()
+    """Records that were set aside already; an empty object stands in the place of each."""
 
 
 @dataclass(frozen=True)
