@@ -22,6 +22,8 @@ from karma.errors import InputError
 
 WRONG_COUNT = "wrong number of fields"
 WRONG_QUOTE = "text after a closing quote"
+# Made once: json.dumps makes one for every call with settings of its own.
+_ENCODER = json.JSONEncoder(ensure_ascii=False)
 
 
 class Row(NamedTuple):
@@ -159,13 +161,15 @@ def _record(row: Row, width: int, places: dict[str, int], constants: dict[str, s
     if len(row.fields) != width:
         return Record(row.offset, b"", WRONG_COUNT)
     cells = {field: row.fields[place] for field, place in places.items()}
-    reason = NUL if any(b"\0" in cell for cell in cells.values()) else None
+    reason = None
     try:
         values = {field: cell.decode() for field, cell in cells.items()}
     except UnicodeDecodeError:
         reason = NOT_UTF8
         values = {field: cell.decode(errors="replace") for field, cell in cells.items()}
-    line = json.dumps({**constants, **values}, ensure_ascii=False).encode()
-    if len(line) > LONGEST:
+    line = _ENCODER.encode({**constants, **values}).encode()
+    if b"\\u0000" in line and any("\0" in value for value in values.values()):
+        reason = NUL
+    elif len(line) > LONGEST:
         reason = TOO_LONG
     return Record(row.offset, line[:HEAD] if reason else line, reason)
