@@ -227,6 +227,13 @@ def test_a_file_of_a_corpus_that_is_damaged_or_no_such_thing_is_refused(
         both(made)
 
 
+def test_a_folder_without_utterances_is_no_corpus(tmp_path):
+    made = corpus(tmp_path / "aww", POST)
+    (made / "utterances.jsonl").unlink()
+    with pytest.raises(InputError, match=r"aww: it is no ConvoKit corpus: there is no utterances"):
+        both(made)
+
+
 def test_the_same_corpus_gives_the_same_bytes(tmp_path):
     rows = [POST, *(utterance(f"a{n}", text="é" * n) for n in range(50)), b"oops"]
     folders = []
