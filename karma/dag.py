@@ -11,7 +11,8 @@
 
 Three read it: ``plan`` (what is stale, and why), the flow (what to run), ``lineage`` (the graph).
 ``threads`` has one instance for each range of thread ids that the dumps hold, so its instances are
-known only when ``dumps`` is done; ``build`` is called again then.
+known only when ``dumps`` is done; ``build`` is called again then. ``labels/card``, the data card,
+is read by the report alone.
 """
 
 import difflib
@@ -35,6 +36,9 @@ from karma.reward.recipe import declared
 from karma.world.recipe import COMMENTS, SIMULATED, SUBMISSIONS
 
 TORCH = ("torch", "transformers", "tokenizers", "numpy")
+TRAINER = (*TORCH, "trl", "accelerate", "datasets", "pyarrow")
+EVALS = (*TORCH, "pyarrow", "scikit-learn")
+REPORT = ("numpy", "scipy", "matplotlib", "jinja2", "pyarrow")
 
 
 @dataclass(frozen=True)
@@ -53,16 +57,16 @@ class Stage:
 
 STAGES = {
     "world": Stage("karma.world.job:run", ("numpy", "zstandard"), "data"),
-    "dumps": Stage("karma.dumps.job:run", ("duckdb", "zstandard"), "data"),
-    "threads": Stage("karma.threads.job:run", ("duckdb",), "data"),
-    "labels": Stage("karma.labels.job:run", ("duckdb",), "data"),
-    "prompts": Stage("karma.prompts.job:reddit", ("duckdb", "pyarrow"), "data"),
-    "base": Stage("karma.base.job:run", TORCH, "model", trained=True),
-    "sft": Stage("karma.sft.job:run", (*TORCH, "trl", "accelerate"), "model", trained=True),
-    "reward": Stage("karma.reward.job:run", (*TORCH, "trl", "accelerate"), "model", trained=True),
-    "policy": Stage("karma.policy.job:run", TORCH, "model", trained=True),
-    "evals": Stage("karma.evals.job:run", (*TORCH, "scikit-learn"), "scores", trained=True),
-    "report": Stage("karma.report.job:run", ("numpy", "scipy", "matplotlib", "jinja2"), "report"),
+    "dumps": Stage("karma.dumps.job:run", ("duckdb", "numpy", "pyarrow", "zstandard"), "data"),
+    "threads": Stage("karma.threads.job:run", ("duckdb", "py3langid"), "data"),
+    "labels": Stage("karma.labels.job:run", ("duckdb", "matplotlib"), "data"),
+    "prompts": Stage("karma.prompts.job:reddit", ("datasets", "duckdb", "pyarrow"), "data"),
+    "base": Stage("karma.base.job:run", (*TORCH, "datasets"), "model", trained=True),
+    "sft": Stage("karma.sft.job:run", TRAINER, "model", trained=True),
+    "reward": Stage("karma.reward.job:run", (*TRAINER, "duckdb"), "model", trained=True),
+    "policy": Stage("karma.policy.job:run", (*TORCH, "pyarrow"), "model", trained=True),
+    "evals": Stage("karma.evals.job:run", EVALS, "scores", trained=True),
+    "report": Stage("karma.report.job:run", REPORT, "report"),
 }
 
 # Nodes that are inputs: they have a digest and stand in the plan, but no job.
@@ -94,6 +98,8 @@ class Node:
     """Role to the id of the node that fills it."""
     config: dict[str, Any] = field(default_factory=dict)
     """The slice of the recipe that it reads; in its fingerprint."""
+    manner: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """By section, the settings of how its job runs; in no fingerprint."""
     source: Source | None = None
     job: str = ""
     modules: tuple[str, ...] = ()
@@ -105,6 +111,12 @@ class Node:
     def stage(self) -> str:
         """The stage's word."""
         return self.id.split("/")[0]
+
+    @property
+    def job_config(self) -> dict[str, Any]:
+        """What its job is given: ``config`` and ``manner`` together."""
+        whole = {name: {**self.config[name], **fields} for name, fields in self.manner.items()}
+        return {**self.config, **whole}
 
 
 @dataclass(frozen=True)
@@ -135,6 +147,7 @@ def build(name: str, recipe: Recipe, ranges: dict[str, list[str]] | None = None)
     nodes += _threads(recipe, [n.id for n in nodes if n.stage == "dumps"], ranges)
     threads = {n.id: n.id for n in nodes if n.stage == "threads"}
     nodes += _data(recipe, threads)
+    nodes.append(_card(recipe, [n for n in nodes if n.stage == "dumps"], threads))
     nodes += _models(recipe, threads)
     nodes += _evals(recipe, {n.id for n in nodes})
     nodes.append(_report(recipe, nodes))
@@ -191,7 +204,7 @@ def _used(nodes: Iterable[Node]) -> set[str]:
 
 
 def _inputs(recipe: Recipe) -> list[Node]:
-    world = Node("world", config={"world": _dump(recipe.world)}, job=STAGES["world"].job)
+    world = Node("world", config={"world": recipe.world.result()}, job=STAGES["world"].job)
     nodes = [world]
     nodes.append(_instructions(recipe.prompts.unexposed.instructions))
     nodes.append(
@@ -201,8 +214,13 @@ def _inputs(recipe: Recipe) -> list[Node]:
             source=Source(member="base_text.jsonl"),
         )
     )
-    if recipe.base.folder is not None:
-        nodes.append(_folder("source/base", Path(recipe.base.folder)))
+    classifier = recipe.evals.toxicity.classifier
+    folders = {
+        "source/base": recipe.base.folder,
+        "source/backbone": recipe.reward.backbone and recipe.reward.backbone.folder,
+        "source/toxicity_classifier": classifier and classifier.folder,
+    }
+    nodes += [_folder(name, Path(folder)) for name, folder in folders.items() if folder]
     if recipe.dumps.removed is not None:
         nodes.append(_file("source/removed", Path(recipe.dumps.removed)))
     nodes += [_benchmark(name, recipe.evals.data) for name in _benchmarks(recipe)]
@@ -330,9 +348,10 @@ def _dump_nodes(recipe: Recipe, kind: str, name: str, source: Source) -> list[No
     inputs = {"file": f"source/{name}"}
     if recipe.dumps.removed is not None:
         inputs["removed"] = "source/removed"
-    section = _dump(recipe.dumps, "comments", "submissions", "corpora", "csv", "removed")
+    section = recipe.dumps.result("comments", "submissions", "corpora", "csv", "removed")
     config = {
         "dumps": section,
+        "name": name,
         "kind": kind,
         "width": recipe.threads.width,
         "simulated": simulated,
@@ -347,6 +366,7 @@ def _dump_nodes(recipe: Recipe, kind: str, name: str, source: Source) -> list[No
             f"dumps/{name}",
             inputs=inputs,
             config=config,
+            manner={"dumps": recipe.dumps.manner()},
             job=STAGES["dumps"].job,
             files=_beside("karma/dumps"),
         ),
@@ -362,7 +382,7 @@ def _table(recipe: Recipe, kind: str, path: Path) -> dict[str, Any]:
             f"it is missing, and {path} is CSV",
             "Say which of its columns holds what; docs/data.md shows how.",
         )
-    return _dump(table)
+    return table.result()
 
 
 def _salt() -> str:
@@ -378,16 +398,19 @@ def _salt() -> str:
 
 
 def _threads(recipe: Recipe, dumps: list[str], ranges: dict[str, list[str]] | None) -> list[Node]:
-    config = {"threads": _dump(recipe.threads)}
+    config = {"threads": recipe.threads.result()}
     job = STAGES["threads"].job
+    manner = {"threads": recipe.threads.manner()}
     if ranges is None:
-        return [Node("threads", inputs={d: d for d in dumps}, config=config, job=job)]
+        inputs = {d: d for d in dumps}
+        return [Node("threads", inputs=inputs, config=config, manner=manner, job=job)]
     spans = sorted({span for found in ranges.values() for span in found}, key=_span_order)
     return [
         Node(
             f"threads/{span}",
             inputs={d: d for d in dumps if span in ranges[d]},
             config={**config, "range": span},
+            manner=manner,
             job=job,
         )
         for span in spans
@@ -409,13 +432,13 @@ def _data(recipe: Recipe, threads: dict[str, str]) -> list[Node]:
         Node(
             "labels",
             inputs=threads,
-            config={"labels": _dump(recipe.labels)},
+            config={"labels": recipe.labels.result()},
             job=STAGES["labels"].job,
         ),
         Node(
             "prompts/reddit",
             inputs=threads,
-            config={"prompts": _dump(recipe.prompts.reddit)},
+            config={"prompts": recipe.prompts.reddit.result()},
             job="karma.prompts.job:reddit",
         ),
         Node(
@@ -423,11 +446,27 @@ def _data(recipe: Recipe, threads: dict[str, str]) -> list[Node]:
             inputs={"instructions": "instructions"},
             # Where the data lie is no part of the key, what they hold is: their digest.
             config={
-                "prompts": _dump(unexposed, *(() if from_hub else ("instructions",))),
+                "prompts": unexposed.result(*(() if from_hub else ("instructions",))),
             },
             job="karma.prompts.job:unexposed",
         ),
     ]
+
+
+def _card(recipe: Recipe, dumps: list[Node], threads: dict[str, str]) -> Node:
+    """The data card. The report reads it, and nothing that is trained."""
+    return Node(
+        "labels/card",
+        inputs={"labels": "labels", **threads, **{n.id: n.id for n in dumps}},
+        config={
+            "labels": recipe.labels.result(),
+            # The width of ranges says nothing of a conversation.
+            "threads": recipe.threads.result("width"),
+            "removed": recipe.dumps.removed is not None,
+            "simulated": any(n.config["simulated"] for n in dumps),
+        },
+        job="karma.labels.card:run",
+    )
 
 
 def _models(recipe: Recipe, threads: dict[str, str]) -> list[Node]:
@@ -452,7 +491,7 @@ def _base(recipe: Recipe) -> Node:
     elif base.tiny is not None:
         nodes = {"world": "source/base_text", "instructions": "instructions"}
         inputs = {f"text/{text}": nodes[text] for text in base.tiny.text}
-    config = _dump(base)
+    config = base.result()
     if base.folder is not None:
         config["folder"] = ""  # where it lies is no part of the key, what it holds is
     return Node("base", inputs=inputs, config={"base": config}, job=STAGES["base"].job)
@@ -460,7 +499,7 @@ def _base(recipe: Recipe) -> Node:
 
 def _sft(recipe: Recipe, exposure: str, seed: int, threads: dict[str, str]) -> Node:
     inputs = {"base": "base"}
-    config: dict[str, Any] = {"sft": _dump(recipe.sft), "exposure": exposure, "seed": seed}
+    config: dict[str, Any] = {"sft": recipe.sft.result(), "exposure": exposure, "seed": seed}
     where = recipe.prompts.unexposed.instructions
     if exposure == "reddit":
         inputs |= threads
@@ -468,19 +507,35 @@ def _sft(recipe: Recipe, exposure: str, seed: int, threads: dict[str, str]) -> N
         inputs["instructions"] = "instructions"
         if "@" in where:
             config["instructions"] = where
-    return Node(f"sft/{exposure}/{seed}", inputs=inputs, config=config, job=STAGES["sft"].job)
+    return Node(
+        f"sft/{exposure}/{seed}",
+        inputs=inputs,
+        config=config,
+        manner={"sft": recipe.sft.manner()},
+        job=STAGES["sft"].job,
+    )
 
 
 def _reward(recipe: Recipe, name: str, seed: int, threads: dict[str, str]) -> Node:
     variant = recipe.reward.gold if name == "gold" else name
-    config = {
-        "reward": _dump(recipe.reward, "variants", "gold"),
+    config: dict[str, Any] = {
+        "reward": recipe.reward.result("variants", "gold"),
         "variant": declared(variant, recipe.reward.variants),
         "use": "gold" if name == "gold" else "reward",
         "seed": seed,
     }
     inputs = {"labels": "labels", "base": "base", **threads}
-    return Node(f"reward/{name}/{seed}", inputs=inputs, config=config, job=STAGES["reward"].job)
+    backbone = recipe.reward.backbone
+    if backbone is not None and backbone.folder is not None:
+        inputs["backbone"] = "source/backbone"
+        config["reward"]["backbone"]["folder"] = ""  # what it holds counts, not where it lies
+    return Node(
+        f"reward/{name}/{seed}",
+        inputs=inputs,
+        config=config,
+        manner={"reward": recipe.reward.manner()},
+        job=STAGES["reward"].job,
+    )
 
 
 def _policy(recipe: Recipe, exposure: str, variant: str, seed: int) -> Node:
@@ -493,11 +548,12 @@ def _policy(recipe: Recipe, exposure: str, variant: str, seed: int) -> Node:
             "prompts": f"prompts/{exposure}",
         },
         config={
-            "policy": _dump(recipe.policy, "exposures", "variants"),
+            "policy": recipe.policy.result("exposures", "variants"),
             "exposure": exposure,
             "variant": variant,
             "seed": seed,
         },
+        manner={"policy": recipe.policy.manner()},
         job=STAGES["policy"].job,
     )
 
@@ -535,11 +591,18 @@ def _cell(recipe: Recipe, model: str, name: str) -> Node:
         inputs |= {"prompts": f"prompts/{exposure}", "gold": f"reward/gold/{seed}", "base": "base"}
         if parts[0] == "policy":
             inputs["reward"] = f"reward/{parts[2]}/{seed}"
+    settings = recipe.evals.result()
+    settings = {field: settings[field] for field in entry.settings}
+    classifier = recipe.evals.toxicity.classifier
+    if "toxicity" in settings and classifier is not None and classifier.folder is not None:
+        inputs["classifier"] = "source/toxicity_classifier"
+        settings["toxicity"]["classifier"]["folder"] = ""
     return Node(
         f"evals/{model}/{name}",
         inputs=inputs,
+        manner={"evals": recipe.evals.manner()},
         config={
-            "evals": _dump(recipe.evals, "data", "benchmarks"),
+            "evals": settings,
             "benchmark": name,
             "module": entry.module,
             "seed": seed,
@@ -555,12 +618,12 @@ def _report(recipe: Recipe, nodes: list[Node]) -> Node:
     inputs = {n.id: n.id for n in nodes if n.stage in wanted}
     evals = [n for n in nodes if n.stage == "evals"]
     # How to run is no part of what was found.
-    whole = _dump(recipe, "slots", "gates")
+    whole = recipe.result("slots", "gates")
     return Node(
         "report",
         inputs=inputs,
         config={
-            "report": _dump(recipe.report),
+            "report": recipe.report.result(),
             "recipe": whole,
             "models": models(recipe),
             "benchmarks": list(dict.fromkeys(n.id.rsplit("/", 1)[1] for n in evals)),
@@ -575,12 +638,6 @@ def _beside(folder: str) -> tuple[str, ...]:
     """The files of a folder of the project that are no code: templates, lists."""
     found = (p for p in (PROJECT / folder).glob("*") if p.is_file() and p.suffix != ".py")
     return tuple(sorted(_relative(p) for p in found))
-
-
-def _dump(section: Any, *without: str) -> dict[str, Any]:
-    """A section as JSON, less the fields that the stage does not read."""
-    document: dict[str, Any] = section.model_dump(mode="json", exclude=set(without))
-    return document
 
 
 def find(dag: Dag, instance: str) -> Node:

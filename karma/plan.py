@@ -181,15 +181,14 @@ def _stage(dag: Dag, node: Node, above: dict[str, Entry], store: Store) -> Entry
         causes = differences(before["fingerprint"], rest) if before and rest else []
         return Entry(node, PENDING, causes=causes, last_seconds=seconds)
     key = key_of(document)
-    record = store.record(node.stage, key)
+    record, error = store.record(node.stage, key), store.failure(key)
     if record is not None:
         seconds = record["seconds"]
         if store.intact(record["digest"]):
             return Entry(node, FRESH, key, record["digest"], last_seconds=seconds)
         cause = Cause(kind="missing", what="files", old=record["digest"], new=None)
-        return Entry(node, MISSING, key, record["digest"], [cause], seconds)
+        return Entry(node, MISSING, key, record["digest"], [cause], seconds, error)
     causes = differences(before["fingerprint"], document) if before else []
-    error = store.failure(key)
     if error is not None:
         return Entry(node, FAILED, key, None, causes, seconds, error)
     if before is not None:

@@ -126,6 +126,7 @@ class Sender:
         if inputs:
             client.log_inputs(run_id, datasets=inputs)
         self._metrics(client, run_id, entry, model)
+        _attach(client, run_id, entry.get("artifacts", []))
         known = {"run": run_id, "experiment": experiment, "model": model or "", "uri": self._uri}
         for key in entry["keys"]:
             self._store.set_mlflow_run(key, known)
@@ -228,9 +229,7 @@ class Sender:
         known = self._store.mlflow_run(entry["keys"][0])
         if known is None or known["uri"] != self._uri:
             return
-        for name in entry["artifacts"]:
-            if Path(name).exists():
-                client.log_artifact(known["run"], name)
+        _attach(client, known["run"], entry["artifacts"])
         lines = [entry["note"], *[f"- {self._link(*item)}" for item in entry["cached"]]]
         tags = [RunTag("mlflow.note.content", "\n".join(lines)[: 10 * TEXT])]
         client.log_batch(known["run"], tags=tags)
@@ -247,6 +246,13 @@ class Sender:
         if known is None or known["uri"] != self._uri:
             return name
         return f"[{name}](#/experiments/{known['experiment']}/runs/{known['run']})"
+
+
+def _attach(client: mlflow.MlflowClient, run_id: str, files: list[str]) -> None:
+    """Copy files to a run, where they are still there; one that arrived before is replaced."""
+    for name in files:
+        if Path(name).exists():
+            client.log_artifact(run_id, name)
 
 
 def _dataset(document: dict[str, Any]) -> DatasetInput:

@@ -248,8 +248,12 @@ class Store:
 
     def recipes(self) -> list[str]:
         """The recipes that were ever run here, the latest first."""
-        found = sorted((self.root / "tries").glob("*"), key=lambda p: p.stat().st_mtime)
-        return [path.name for path in reversed(found)]
+        tries = self.root / "tries"
+        last = {
+            folder.name: max(path.stat().st_mtime for path in folder.rglob("*.json"))
+            for folder in tries.glob("*")
+        }
+        return sorted(last, key=lambda name: last[name], reverse=True)
 
     def mlflow_run(self, key: str) -> dict[str, str] | None:
         """The MLflow run that made the artefact of ``key``, once the server has been told."""
@@ -262,11 +266,10 @@ class Store:
     def log_folder(self, stage: str, key: str) -> Path | None:
         """Where a finished job's log lies, or that of a job in work; None if there is none."""
         record = self.record(stage, key)
+        folders = [self.root / "scratch" / key]
         if record is not None:
-            folder = self.path(record["digest"]) / "log" / key
-            return folder if folder.exists() else None
-        folder = self.root / "scratch" / key
-        return folder if folder.exists() else None
+            folders.insert(0, self.path(record["digest"]) / "log" / key)
+        return next((folder for folder in folders if folder.exists()), None)
 
     # Input files
 

@@ -1,6 +1,7 @@
 """What MLflow is told of a run: its parent, each stage that ran, its end."""
 
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from karma.dag import STAGES, Node
@@ -10,6 +11,9 @@ if TYPE_CHECKING:
     from tasks.stage import Run
 
 DIGEST = 16  # characters of a digest that MLflow's pages show
+# What a person reads of an artefact; MLflow gets a copy of each that is small.
+READABLE = ("profile.json", "card.md", "*.png")
+SMALL = 1 << 20  # bytes
 
 
 def _now() -> int:
@@ -52,6 +56,8 @@ def stage(run: "Run", node: Node, record: dict[str, Any]) -> dict[str, Any]:
         "datasets": datasets(run, node, record),
         "models": [_key(run, n) for n in node.inputs.values() if _makes(run, n) == "model"],
         "makes": STAGES[node.stage].makes,
+        # The report's files are attached to the parent run.
+        "artifacts": readable(folder) if node.stage != "report" else [],
         "path": str(folder),
         "upstream": [(n, _key(run, n)) for n in node.inputs.values()],
     }
@@ -119,6 +125,12 @@ def killed(run: str) -> dict[str, Any]:
         "cached": [],
         "artifacts": [],
     }
+
+
+def readable(folder: Path) -> list[str]:
+    """The small files of an artefact that are for people: profiles, cards and their figures."""
+    found = [path for pattern in READABLE for path in sorted(folder.glob(pattern))]
+    return [str(path) for path in found if path.stat().st_size <= SMALL]
 
 
 def datasets(run: "Run", node: Node, record: dict[str, Any]) -> list[dict[str, Any]]:

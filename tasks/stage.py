@@ -198,7 +198,7 @@ def _run_job(run: Run, node: Node, key: str, document: dict[str, Any]) -> dict[s
     store.set_try(run.dag.recipe, node.id, key)
     spec = {
         "job": node.job,
-        "config": node.config,
+        "config": node.job_config,
         "inputs": {r: str(p) for r, n in node.inputs.items() if (p := _path(run, n)) is not None},
         "compute": run.dag.settings.compute if STAGES[node.stage].trained else "cpu",
     }
@@ -207,6 +207,7 @@ def _run_job(run: Run, node: Node, key: str, document: dict[str, Any]) -> dict[s
         usage = run.pool(node.stage).run(
             spec,
             folder,
+            document,
             lambda done, total, unit: run.console.progress(node.id, done, total, unit),
             lambda: run.console.started(node.id),
         )
@@ -242,12 +243,17 @@ def _path(run: Run, name: str) -> Path | None:
 
 
 def _unchanged(run: Run, node: Node) -> None:
-    """An input file must still be what was hashed. Raises InputError if it changed meanwhile."""
+    """Input files must still be what was hashed. Raises InputError if one changed meanwhile."""
     for name in node.inputs.values():
         source = run.dag.nodes[name].source
-        for path in source.files if source else ():
-            if run.store.known_digest(path) is None:
-                raise InputError(str(path), "it changed during the run", "Run again.")
+        if source is None or not source.files:
+            continue
+        try:
+            same = source_digest(source, run.store, {}) == run.outcomes[name].digest
+        except OSError:
+            same = False
+        if not same:
+            raise InputError(str(source.path), "it changed during the run", "Run again.")
 
 
 def _keep_log(folder: Path) -> None:

@@ -1,12 +1,14 @@
 """The outbox and MLflow: nothing is lost, nothing arrives twice, nothing waits for the server."""
 
 import time
+from pathlib import Path
 
 import pytest
 
 from karma.outbox import Outbox
 from karma.record import Sender, flush
 from karma.store import Store
+from tasks.entries import SMALL, readable
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
@@ -115,6 +117,27 @@ def test_an_entry_that_was_sent_but_not_ticked_off_does_not_arrive_twice(store, 
     found = runs(database, "twice")
     assert len(found) == 1
     assert len(found[0].outputs.model_outputs) == 1
+
+
+def test_cards_profiles_and_figures_can_be_looked_at_in_mlflow(store, database, tmp_path):
+    made = tmp_path / "made"
+    made.mkdir()
+    for name in ("card.md", "profile.json", "scores.png", "data.parquet", "metrics.json"):
+        (made / name).write_bytes(name.encode())
+    (made / "huge.png").write_bytes(bytes(SMALL + 1))
+    files = readable(made)
+    assert [Path(file).name for file in files] == ["profile.json", "card.md", "scores.png"]
+    entry = stage("labels/card", "k7", experiment="card", makes="data", entry="e7", artifacts=files)
+    for again in (False, True):
+        outbox = Outbox(store.root)
+        outbox.put(entry)
+        if again:
+            outbox.begin(outbox.waiting()[0])
+            (made / "scores.png").unlink()  # gone from the store since
+        assert flush(store, database, lambda _: None, seconds=120) == 0
+    (run,) = runs(database, "card")
+    listed = client(database).list_artifacts(run.info.run_id)
+    assert sorted(item.path for item in listed) == ["card.md", "profile.json", "scores.png"]
 
 
 def test_with_the_server_away_nothing_is_lost_and_nobody_waits_long(store, database):

@@ -327,7 +327,7 @@ def test_a_real_month_gives_the_conversations_of_a_walk(tmp_path):
     for kind, name in (("comments", "RC_2006-01.zst"), ("submissions", "RS_2006-01.bz2")):
         out = inputs[f"dumps/{name}"] = tmp_path / name
         out.mkdir()
-        config = {"dumps": {}, "kind": kind, "width": width, "simulated": True}
+        config = {"dumps": {}, "name": name, "kind": kind, "width": width, "simulated": True}
         run_dumps(Job(config, {"file": REDDIT / name}, out, tmp_path / "scratch"))
     out = tmp_path / "out"
     out.mkdir()

@@ -18,28 +18,30 @@ from karma.dumps.recipe import corpus_files
 from karma.dumps.scanner import elements
 
 
-def write_conversations(
-    connection: duckdb.DuckDBPyConnection, folder: Path, work: Path
-) -> tuple[Path, dict[str, int]]:
-    """Write id, title and subreddit of each conversation to a Parquet file in ``work``.
+def load_conversations(
+    connection: duckdb.DuckDBPyConnection, folder: Path, scratch: Path
+) -> dict[str, int]:
+    """Fill the table ``conversations`` with id, title and subreddit of each.
 
-    Returns it, and how many there were and could not be read, for the profile. A corpus without
-    the file has none. Raises InputError if it is damaged or ends early.
+    Returns how many there were and could not be read, for the profile; none if the corpus has no
+    such file. Raises InputError if the file is damaged or ends early.
     """
-    lines, out = work / "conversations.ndjson", work / "conversations.parquet"
+    lines = scratch / "conversations.ndjson"
     counts = {"conversations": 0, "conversations_unreadable": 0}
-    with lines.open("wb") as file:
-        for found in _conversations(folder):
-            counts["conversations"] += 1
-            line = _line(*found) if found is not None else None
-            if line is None:
-                counts["conversations_unreadable"] += 1
-            else:
-                file.write(line)
-    parameters = {"lines": sql.plain(lines), "out": sql.plain(out)}
-    connection.execute(sql.statement("dumps/conversations"), parameters)
-    lines.unlink()
-    return out, counts
+    try:
+        with lines.open("wb") as file:
+            for found in _conversations(folder):
+                counts["conversations"] += 1
+                line = _line(*found) if found is not None else None
+                if line is None:
+                    counts["conversations_unreadable"] += 1
+                else:
+                    file.write(line)
+        statement = sql.statement("dumps/conversations")
+        connection.execute(statement, {"lines": sql.plain(lines)})
+    finally:
+        lines.unlink()
+    return counts
 
 
 def _conversations(folder: Path) -> Iterator[tuple[str, Any] | None]:

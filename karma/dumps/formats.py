@@ -11,10 +11,9 @@ from typing import Any
 
 import duckdb
 
-from karma import sql
 from karma.dumps import privacy
 from karma.dumps.columns import TableMap, separator
-from karma.dumps.corpus import write_conversations
+from karma.dumps.corpus import load_conversations
 from karma.dumps.ingest import Part, Staging, ingest
 from karma.dumps.lines import Chunk, LongLine, Reject, chunks
 from karma.dumps.recipe import CORPUS, KINDS, corpus_files
@@ -27,11 +26,6 @@ from karma.errors import InputError
 def section(kind: str) -> str:
     """The key of the recipe that names sources of ``kind``."""
     return "dumps.corpora" if kind == CORPUS else f"dumps.{kind}"
-
-
-def kinds(kind: str) -> tuple[str, ...]:
-    """The kinds of rows that a source of ``kind`` holds: a corpus holds both."""
-    return KINDS if kind == CORPUS else (kind,)
 
 
 def file_of(source: Path, kind: str) -> Path:
@@ -64,48 +58,37 @@ def pieces(
 
 
 def stagings(
-    connection: duckdb.DuckDBPyConnection, source: Path, config: dict[str, Any], work: Path
-) -> tuple[dict[str, Staging], dict[str, int]]:
+    connection: duckdb.DuckDBPyConnection, source: Path, config: dict[str, Any], scratch: Path
+) -> tuple[list[Staging], dict[str, int]]:
     """How chunks are staged, for each kind of rows, and what the profile says of it.
 
-    ``work`` takes what a corpus says of its conversations. Raises InputError if that is broken.
+    What a corpus says of its conversations goes into ``connection``, by way of ``scratch``. Raises
+    InputError if that is broken, or KARMA_SALT is not set.
     """
-    shape: str | None = None
-    parameters: dict[str, str] = {}
+    inner, outer = privacy.pads(privacy.salt(config["simulated"]))
+    parameters = {"inner": inner, "outer": outer, "width": config["width"]}
+    shape: str | None = "dumps/stg_csv" if "csv" in config else None
     facts: dict[str, int] = {}
     if config["kind"] == CORPUS:
-        path, facts = write_conversations(connection, source, work)
-        shape, parameters = "dumps/stg_convokit", {"conversations": sql.plain(path)}
-    elif "csv" in config:
-        shape = "dumps/stg_csv"
-    inner, outer = privacy.pads(privacy.salt(config["simulated"]))
-    staged = {
-        kind: Staging(f"dumps/stg_{kind}", inner, outer, shape, parameters)
-        for kind in kinds(config["kind"])
-    }
-    return staged, facts
-
-
-def part_of(path: Path, kind: str) -> Path:
-    """Where the rows of one kind lie, of the part that ``path`` names."""
-    return path.with_suffix(f".{kind}.parquet")
+        shape = "dumps/stg_convokit"
+        facts = load_conversations(connection, source, scratch)
+    kinds = KINDS if config["kind"] == CORPUS else (config["kind"],)
+    return [Staging(kind, parameters, shape) for kind in kinds], facts
 
 
 def ingest_kinds(
-    connection: duckdb.DuckDBPyConnection, staged: dict[str, Staging], chunk: Chunk, path: Path
+    connection: duckdb.DuckDBPyConnection, stagings: list[Staging], chunk: Chunk, scratch: Path
 ) -> Part:
-    """Write the rows of ``chunk``, one file a kind; a line is rejected if it is a row of no kind.
+    """The rows of ``chunk``, of each kind; a line is rejected if it is a row of none.
 
-    ``connection`` must be this call's own: several run at a time.
+    ``connection`` and the file ``scratch`` must be this call's own: several run at a time.
     """
-    parts = [
-        ingest(connection, staging, chunk, part_of(path, kind)) for kind, staging in staged.items()
-    ]
-    first, *others = parts
-    rejects = first.rejects
+    part, *others = (ingest(connection, staging, chunk, scratch) for staging in stagings)
     for other in others:
-        rejects = list(_rejected_by_both(rejects, other.rejects))
-    return Part(path, first.lines, first.blank, rejects)
+        part.rejects = list(_rejected_by_both(part.rejects, other.rejects))
+        part.rows |= other.rows
+        part.lost = {name: count + other.lost[name] for name, count in part.lost.items()}
+    return part
 
 
 def _rejected_by_both(comments: list[Reject], posts: list[Reject]) -> Iterator[Reject]:

@@ -1,4 +1,4 @@
-"""One chunk of lines into one Parquet part: as a whole if it parses strictly, else line by line.
+"""One chunk of lines into typed rows: as a whole if it parses strictly, else line by line.
 
 DuckDB reads a chunk from a file in ``scratch`` and types it by the staging statement of its format,
 one file of ``sql/dumps`` each. It is the judge of what parses: lines that Python's ``json`` takes
@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from karma import sql
 from karma.dumps.lines import HEAD, Chunk, Reject
@@ -20,87 +22,96 @@ from karma.errors import CheckError
 _EMPTY = b"{}"
 
 
+# Columns of a staging statement that are about the line and no part of its row.
+_REASON = "reason"
+_LOST = "_lost"
+
+
 @dataclass(frozen=True)
 class Staging:
-    """How the lines of one kind of file are read: the statement, and the keys of its hashes."""
+    """How lines are read as rows of one kind: the parameters of the kind's staging statement."""
 
-    statement: str
-    inner: bytes
-    outer: bytes
+    kind: str
+    parameters: dict[str, Any]
     shape: str | None = None
-    """The statement that first gives lines of another format the shape that ``statement`` reads."""
-    shape_parameters: dict[str, str] = field(default_factory=dict)
+    """The statement that first brings lines of another format into the shape of a dump."""
 
 
 @dataclass
 class Part:
     """What became of one chunk."""
 
-    path: Path
     lines: int
     blank: int = 0
     rejects: list[Reject] = field(default_factory=list)
-
-    @property
-    def rows(self) -> int:
-        """Lines that can be used."""
-        return self.lines - self.blank - len(self.rejects)
+    rows: dict[str, pa.Table] = field(default_factory=dict)
+    """The usable lines, typed, by their kind; none of a kind without any."""
+    lost: dict[str, int] = field(default_factory=dict)
+    """Of the usable lines, how many values of an optional field did not convert."""
 
 
 def ingest(
-    connection: duckdb.DuckDBPyConnection, staging: Staging, chunk: Chunk, path: Path
+    connection: duckdb.DuckDBPyConnection, staging: Staging, chunk: Chunk, scratch: Path
 ) -> Part:
-    """Write the rows of ``chunk`` to ``path`` and say which lines were not used.
+    """The rows of ``chunk``, and which of its lines were not used.
 
-    ``connection`` must be this call's own: several run at a time.
+    ``connection`` and the file ``scratch`` must be this call's own: several run at a time.
     """
-    count = chunk.data.count(b"\n") + (not chunk.data.endswith(b"\n"))
-    part = Part(path, count, rejects=list(chunk.rejects))
+    count = chunk.count
+    part = Part(count, rejects=list(chunk.rejects))
     aside = {reject.line for reject in chunk.rejects}
-    if _stage(connection, staging, chunk.line, chunk.data, path) != count:
+    table = _stage(connection, staging, chunk.line, chunk.data, scratch)
+    if table is None or table.num_rows != count:
         lines = chunk.data.split(b"\n")[:count]
-        aside |= _line_by_line(connection, staging, chunk, lines, part)
-        rows = _stage(connection, staging, chunk.line, b"\n".join(lines), path)
+        aside |= _line_by_line(connection, staging, chunk, lines, part, scratch)
+        table = _stage(connection, staging, chunk.line, b"\n".join(lines), scratch)
+        rows = 0 if table is None else table.num_rows
         if rows != count:
-            raise CheckError(f"{path.name}: {rows} rows out of {count} lines, {len(aside)} aside")
-    unusable = connection.execute(
-        sql.statement("dumps/unusable"), {"part": sql.plain(path)}
-    ).fetchall()
-    fresh = [(line, reason) for line, reason in unusable if line not in aside]
-    if fresh:
-        places = _places(chunk)
-        part.rejects += [_reject(chunk, places, line, reason) for line, reason in fresh]
-    part.rejects.sort()
+            raise CheckError(f"line {chunk.line}: {rows} rows of {count} lines, {len(aside)} aside")
+    assert table is not None
+    _separate(part, staging.kind, table, chunk, aside)
     return part
 
 
+def _separate(part: Part, kind: str, table: pa.Table, chunk: Chunk, aside: set[int]) -> None:
+    """Enter the usable rows of ``table`` in ``part``, and the lines that it gives a reason for."""
+    usable = table
+    if table[_REASON].null_count < table.num_rows:
+        unusable = table.filter(pc.is_valid(table[_REASON]))
+        places = _places(chunk)
+        part.rejects += [
+            _reject(chunk, places, line, reason)
+            for line, reason in zip(
+                unusable["line"].to_pylist(), unusable[_REASON].to_pylist(), strict=True
+            )
+            if line not in aside
+        ]
+        usable = table.filter(pc.is_null(table[_REASON]))
+    part.rejects.sort()
+    lost = [name for name in usable.schema.names if name.endswith(_LOST)]
+    part.lost = {name.removesuffix(_LOST): pc.sum(usable[name]).as_py() or 0 for name in lost}
+    if usable.num_rows:
+        part.rows[kind] = usable.drop_columns([_REASON, *lost])
+
+
 def _stage(
-    connection: duckdb.DuckDBPyConnection, staging: Staging, line: int, data: bytes, path: Path
-) -> int | None:
-    """The number of rows that ``data`` gave, written to ``path``; None if it does not parse."""
-    source = path.with_suffix(".ndjson")
-    source.write_bytes(data)
-    shaped = source if staging.shape is None else path.with_suffix(".shaped")
-    parameters: dict[str, Any] = {
-        "chunk": sql.plain(shaped),
-        "part": sql.plain(path),
-        "line": line,
-        "inner": staging.inner,
-        "outer": staging.outer,
-    }
+    connection: duckdb.DuckDBPyConnection, staging: Staging, line: int, data: bytes, scratch: Path
+) -> pa.Table | None:
+    """One row a line of ``data``, typed; None if it does not parse."""
+    scratch.write_bytes(data)
+    shaped = scratch if staging.shape is None else scratch.with_suffix(".shaped")
+    parameters = {"chunk": sql.plain(shaped), "line": line, **staging.parameters}
     try:
         if staging.shape is not None:
-            shaping = {**staging.shape_parameters, "chunk": sql.plain(source)}
-            shaping["shaped"] = sql.plain(shaped)
-            connection.execute(sql.statement(staging.shape), shaping)
-        written = connection.execute(sql.statement(staging.statement), parameters).fetchone()
+            files = {"chunk": sql.plain(scratch), "shaped": sql.plain(shaped)}
+            connection.execute(sql.statement(staging.shape), files)
+        query = connection.sql(sql.statement(f"dumps/stg_{staging.kind}"), params=parameters)
+        return query.to_arrow_table()
     except duckdb.InvalidInputException:
         return None
     finally:
-        source.unlink()
+        scratch.unlink()
         shaped.unlink(missing_ok=True)
-    assert written is not None
-    return int(written[0])
 
 
 def _line_by_line(
@@ -109,6 +120,7 @@ def _line_by_line(
     chunk: Chunk,
     lines: list[bytes],
     part: Part,
+    scratch: Path,
 ) -> set[int]:
     """Set the unreadable lines aside in ``part``, empty them in ``lines``, return their numbers."""
     aside: set[int] = set()
@@ -122,8 +134,7 @@ def _line_by_line(
             continue
         aside.add(chunk.line + index)
         lines[index] = _EMPTY
-    probe = part.path.with_suffix(".probe")
-    for index in _refused(connection, staging, lines, 0, len(lines), probe):
+    for index in _refused(connection, staging, lines, 0, len(lines), scratch):
         line = lines[index]
         part.rejects.append(Reject(chunk.line + index, offsets[index], NOT_STRICT, line[:HEAD]))
         aside.add(chunk.line + index)
@@ -137,18 +148,18 @@ def _refused(
     lines: list[bytes],
     start: int,
     end: int,
-    probe: Path,
+    scratch: Path,
 ) -> list[int]:
     """The indices from ``start`` to ``end`` of the lines that DuckDB refuses, found by halving."""
-    rows = _stage(connection, staging, 1, b"\n".join(lines[start:end]), probe)
-    if rows == end - start:
+    table = _stage(connection, staging, 1, b"\n".join(lines[start:end]), scratch)
+    if table is not None and table.num_rows == end - start:
         return []
     if end - start == 1:
         return [start]
     middle = (start + end) // 2
     return [
-        *_refused(connection, staging, lines, start, middle, probe),
-        *_refused(connection, staging, lines, middle, end, probe),
+        *_refused(connection, staging, lines, start, middle, scratch),
+        *_refused(connection, staging, lines, middle, end, scratch),
     ]
 
 

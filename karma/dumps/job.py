@@ -4,13 +4,12 @@ Decoding runs in this thread, parsing in a few others; their parts are taken in 
 that the result is the same bytes whatever their timing.
 """
 
-import shutil
-from collections import deque
-from collections.abc import Iterable, Iterator
+from collections import Counter, deque
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import duckdb
 
@@ -20,6 +19,7 @@ from karma.dumps.ingest import Part, Staging
 from karma.dumps.lines import LongLine, Reject
 from karma.dumps.quarantine import REMOVED, TOO_LONG, Quarantine
 from karma.dumps.recipe import CORPUS, DumpsRecipe
+from karma.dumps.rows import RowWriter
 from karma.errors import CheckError, InputError
 from karma.jobs import Job, write_json
 
@@ -44,9 +44,14 @@ class Account:
     """What became of every line so far."""
 
     lines: int = 0
-    rows: int = 0
+    kinds: Counter[str] = field(default_factory=Counter)
     blank: int = 0
-    parts: list[Path] = field(default_factory=list)
+    lost: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def rows(self) -> int:
+        """The rows of all kinds."""
+        return self.kinds.total()
 
 
 def run(job: Job) -> None:
@@ -56,27 +61,29 @@ def run(job: Job) -> None:
     CheckError if the account of its lines does not add up.
     """
     recipe = DumpsRecipe.model_validate(job.config["dumps"])
-    file, kind = job.inputs["file"], job.config["kind"]
+    file, name, kind = job.inputs["file"], job.config["name"], job.config["kind"]
     removed = _names(job.inputs["removed"]) if "removed" in job.inputs else frozenset()
-    work = job.scratch / "parts"
-    shutil.rmtree(work, ignore_errors=True)
-    work.mkdir(parents=True)
-    connection = sql.connect([work, job.out], job.scratch, memory_mb=recipe.memory_mb)
-    for name in MACROS:
-        connection.execute(sql.statement(f"dumps/{name}"))
-    bots = _names(BOTS) | {name.lower() for name in recipe.bots}
+    job.scratch.mkdir(parents=True, exist_ok=True)
+    connection = sql.connect([], job.scratch, memory_mb=recipe.memory_mb)
+    for macro in MACROS:
+        connection.execute(sql.statement(f"dumps/{macro}"))
+    bots = _names(BOTS) | {bot.lower() for bot in recipe.bots}
     for group, names in (("bots", bots), ("removed", removed)):
-        parameters = {"kind": group, "names": sorted(names)}
-        connection.execute(sql.statement("dumps/names"), parameters)
-    staging, facts = formats.stagings(connection, file, job.config, work)
-    with Quarantine(job.out / "rejects.parquet", file.name, removed) as quarantine:
-        account = _read(job, connection, staging, work, quarantine)
+        listed = {"kind": group, "names": sorted(names)}
+        connection.execute(sql.statement("dumps/names"), listed)
+    stagings, facts = formats.stagings(connection, file, job.config, job.scratch)
+    writers = {staging.kind: RowWriter(job.out / f"{staging.kind}.parquet") for staging in stagings}
+    with ExitStack() as stack:
+        quarantine = stack.enter_context(Quarantine(job.out / "rejects.parquet", name, removed))
+        for writer in writers.values():
+            stack.enter_context(writer)
+        account = _read(job, connection, stagings, quarantine, writers)
     rejected = sum(quarantine.reasons.values())
     if account.lines != account.rows + rejected + account.blank:
-        raise CheckError(f"{file.name}: {account} and {rejected} rejected lines do not add up")
+        raise CheckError(f"{name}: {account} and {rejected} rejected lines do not add up")
     _require_rows(file, kind, account, quarantine.reasons)
     profile = {
-        "file": file.name,
+        "file": name,
         "kind": kind,
         "lines": account.lines,
         "rows": account.rows,
@@ -84,14 +91,15 @@ def run(job: Job) -> None:
         "blank": account.blank,
         "reasons": quarantine.reasons,
         **facts,
-        **_write(job, connection, account),
+        **({part: account.kinds[part] for part in writers} if kind == CORPUS else {}),
+        "ranges": sum((Counter(writer.ranges) for writer in writers.values()), Counter()),
+        "unconverted": dict(account.lost),
     }
     write_json(job.out / "profile.json", profile)
-    numbers = {name: profile[name] for name in ("lines", "rows", "rejected", "blank")}
+    numbers = {count: profile[count] for count in ("lines", "rows", "rejected", "blank")}
     write_json(job.out / "metrics.json", numbers)
     connection.close()
-    shutil.rmtree(work)
-    print(f"{file.name}: {numbers}, {len(profile['ranges'])} ranges of thread ids")
+    print(f"{name}: {numbers}, {len(profile['ranges'])} ranges of thread ids")
 
 
 def _names(path: Path) -> frozenset[str]:
@@ -108,9 +116,9 @@ def _names(path: Path) -> frozenset[str]:
 def _read(
     job: Job,
     connection: duckdb.DuckDBPyConnection,
-    staging: dict[str, Staging],
-    work: Path,
+    stagings: list[Staging],
     quarantine: Quarantine,
+    writers: dict[str, RowWriter],
 ) -> Account:
     """Decode, cut, parse; at most ``PARSERS`` chunks wait, so that memory stays flat."""
     kind = job.config["kind"]
@@ -122,15 +130,15 @@ def _read(
             if isinstance(piece, LongLine):
                 waiting.append(pool.submit(_long, piece))
             else:
-                part = work / f"{piece.line:012}.parquet"
+                scratch = job.scratch / f"{piece.line}.ndjson"
                 cursor = connection.cursor()
-                waiting.append(pool.submit(formats.ingest_kinds, cursor, staging, piece, part))
+                waiting.append(pool.submit(formats.ingest_kinds, cursor, stagings, piece, scratch))
             if len(waiting) > PARSERS:
-                _take(account, quarantine, waiting.popleft().result())
+                _take(account, quarantine, writers, waiting.popleft().result())
                 if not account.rows and account.lines > HOPELESS:
                     _require_rows(file, kind, account, quarantine.reasons)
         while waiting:
-            _take(account, quarantine, waiting.popleft().result())
+            _take(account, quarantine, writers, waiting.popleft().result())
     return account
 
 
@@ -146,24 +154,33 @@ def _blocks(job: Job, file: Path) -> Iterator[bytes]:
 def _long(line: LongLine) -> Part:
     """A line that is too long to look at, as a part of its own."""
     reject = Reject(line.line, line.offset, TOO_LONG, line.head)
-    return Part(Path(), 1, rejects=[reject])
+    return Part(1, rejects=[reject])
 
 
-def _take(account: Account, quarantine: Quarantine, part: Part) -> None:
+def _take(
+    account: Account, quarantine: Quarantine, writers: dict[str, RowWriter], part: Part
+) -> None:
     """Enter one part, which must come in the file's order."""
     account.lines += part.lines
-    account.rows += part.rows
     account.blank += part.blank
+    account.lost.update(part.lost)
     for reject in part.rejects:
         quarantine.add(reject)
-    if part.rows:
-        account.parts.append(part.path)
+    for kind, rows in part.rows.items():
+        account.kinds[kind] += rows.num_rows
+        writers[kind].add(rows)
 
 
 def _require_rows(file: Path, kind: str, account: Account, reasons: dict[str, int]) -> None:
     """Raise InputError if no line of the file is a row of Reddit's."""
-    if account.rows or REMOVED in reasons:
+    if account.rows:
         return
+    if REMOVED in reasons:
+        raise InputError(
+            str(file),
+            "every usable line is by an author of the removal list",
+            f"Leave it out of {formats.section(kind)}.",
+        )
     what = "corpus" if kind == CORPUS else f"dump of {kind}"
     why = ", ".join(f"{reason}: {count}" for reason, count in sorted(reasons.items()))
     raise InputError(
@@ -172,47 +189,3 @@ def _require_rows(file: Path, kind: str, account: Account, reasons: dict[str, in
         f"({why or 'all are blank'})",
         f"Check what {formats.section(kind)} of the recipe names.",
     )
-
-
-def _write(job: Job, connection: duckdb.DuckDBPyConnection, account: Account) -> dict[str, Any]:
-    """Join the parts into the final files, one a kind; returns the rest of the profile."""
-    source = job.config["kind"]
-    if not account.parts:
-        raise InputError(
-            str(job.inputs["file"]),
-            "every usable line is by an author of the removal list",
-            f"Leave it out of {formats.section(source)}.",
-        )
-    kinds = formats.kinds(source)
-    rows, ranges, lost = zip(
-        *(_join(job, connection, kind, account.parts) for kind in kinds), strict=True
-    )
-    if sum(rows) != account.rows:
-        raise CheckError(f"{rows} rows of {kinds} written, {account.rows} expected")
-    counts = dict(zip(kinds, rows, strict=True)) if len(kinds) > 1 else {}
-    return {**counts, "ranges": _added(ranges), "unconverted": _added(lost)}
-
-
-def _join(
-    job: Job, connection: duckdb.DuckDBPyConnection, kind: str, paths: list[Path]
-) -> tuple[int, dict[str, int], dict[str, int]]:
-    """Join the parts of one kind; the rows, those of each range, and what did not convert."""
-    out = job.out / f"{kind}.parquet"
-    parts = [sql.plain(formats.part_of(path, kind)) for path in paths]
-    parameters = {"parts": parts, "out": sql.plain(out), "width": job.config["width"]}
-    written = connection.execute(sql.statement(f"dumps/{kind}"), parameters).fetchone()
-    ranges = connection.execute(sql.statement("dumps/ranges"), {"file": sql.plain(out)}).fetchall()
-    lost = connection.execute(sql.statement("dumps/unconverted"), {"parts": parts}).fetchone()
-    assert written is not None
-    assert lost is not None
-    names = ("score", "parent_id", "retrieved_on")
-    return int(written[0]), dict(ranges), dict(zip(names, lost, strict=True))
-
-
-def _added(counts: Iterable[dict[str, int]]) -> dict[str, int]:
-    """The sums of counts that have the same names."""
-    total: dict[str, int] = {}
-    for one in counts:
-        for name, count in one.items():
-            total[name] = total.get(name, 0) + count
-    return total

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import numpy as np
+
 # No row of Reddit's is near this; a longer line is set aside without being kept in memory.
 LONGEST = 16 << 20
 CHUNK = 15 << 20
@@ -29,6 +31,8 @@ class Chunk:
     line: int
     offset: int
     data: bytes
+    count: int
+    """How many lines these are."""
     offsets: tuple[int, ...] | None = None
     """Where each line's record begins, if the lines were made from records of another format."""
     rejects: tuple[Reject, ...] = ()
@@ -51,37 +55,47 @@ def chunks(
 
     Offsets count bytes of the decompressed stream; ``longest`` is more than ``size``.
     """
-    buffer = bytearray()
+    parts: list[bytes] = []  # no longer than ``size`` together, or without a line's end
+    length = 0
     line, offset = 1, 0
     skipping = False  # inside a long line that was reported already
     for step in _steps(blocks, longest - size):
-        buffer += step
         if skipping:
-            end = buffer.find(b"\n")
+            end = step.find(b"\n")
             skipping = end < 0
-            offset += len(buffer) if skipping else end + 1
-            del buffer[: len(buffer) if skipping else end + 1]
-        if len(buffer) <= size:
+            offset += len(step) if skipping else end + 1
+            step = b"" if skipping else step[end + 1 :]
+        parts.append(step)
+        length += len(step)
+        if length <= size:
             continue
-        # Only the first line can be long: without it the buffer is no longer than ``longest``.
-        end = buffer.find(b"\n")
-        if end < 0 and len(buffer) <= longest:
-            continue
-        if end < 0 or end > longest:
-            skipping = end < 0
-            length = len(buffer) if skipping else end
-            yield LongLine(line, offset, bytes(buffer[: min(length, HEAD)]))
-            cut = length if skipping else end + 1
-            line += 1
-        else:
-            cut = buffer.rfind(b"\n") + 1
-            chunk = Chunk(line, offset, bytes(buffer[:cut]))
-            yield chunk
-            line += chunk.data.count(b"\n")
-        offset += cut
-        del buffer[:cut]
-    if buffer:
-        yield Chunk(line, offset, bytes(buffer))
+        if length > longest or b"\n" not in step:
+            step = b"".join(parts)
+            parts = [step]
+            end = step.find(b"\n")
+            if end < 0 and length <= longest:
+                continue
+            if end < 0 or end > longest:
+                skipping = end < 0
+                cut = length if skipping else end + 1
+                yield LongLine(line, offset, step[: min(cut, HEAD)].removesuffix(b"\n"))
+                parts, length = [step[cut:]], length - cut
+                line, offset = line + 1, offset + cut
+                continue
+        cut = step.rfind(b"\n") + 1
+        data = b"".join([*parts[:-1], step[:cut]])
+        count = _ends(data)
+        yield Chunk(line, offset, data, count)
+        parts, length = [step[cut:]], length - len(data)
+        line, offset = line + count, offset + len(data)
+    if length:
+        data = b"".join(parts)
+        yield Chunk(line, offset, data, _ends(data) + (not data.endswith(b"\n")))
+
+
+def _ends(data: bytes) -> int:
+    """The number of line feeds; several times as fast as ``bytes.count``."""
+    return int(np.count_nonzero(np.frombuffer(data, np.uint8) == ord("\n")))
 
 
 def _steps(blocks: Iterable[bytes], longest: int) -> Iterator[bytes]:

@@ -2,10 +2,8 @@
 
 from pathlib import Path
 
-from pydantic import Field
-
 from karma.dumps.columns import CsvRecipe
-from karma.section import Section
+from karma.section import Section, how
 
 KINDS = ("comments", "submissions")
 CORPUS = "corpus"
@@ -31,7 +29,7 @@ class DumpsRecipe(Section):
     'removed' and none of their text is kept. Its content, not its path, makes dumps stale."""
     bots: tuple[str, ...] = ()
     """Accounts that are programs, beside those of karma/dumps/bots.txt."""
-    memory_mb: int = Field(default=1024, ge=256)
+    memory_mb: int = how(1024, ge=256)
     """What the database may use (MiB) beside the decoder's window; more than that goes to disk."""
 
 

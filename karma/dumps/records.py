@@ -51,6 +51,7 @@ def _chunk(number: int, records: list[Record]) -> Chunk:
         line=number,
         offset=records[0].offset,
         data=b"".join(line + b"\n" for line in lines),
+        count=len(records),
         offsets=tuple(record.offset for record in records),
         rejects=rejects,
     )

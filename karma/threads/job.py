@@ -12,6 +12,7 @@ import duckdb
 from karma import sql
 from karma.dumps.privacy import MASKS
 from karma.jobs import Job, write_json
+from karma.threads import language
 from karma.threads.recipe import ThreadsRecipe
 
 CHECKS = {
@@ -37,13 +38,16 @@ def run(job: Job) -> None:
     _execute(connection, "paths", _only(values, "turns"))
     _execute(connection, "uses", _only(values, "test", "validation", "sft", "reward", "gold"))
     _execute(connection, "verdicts", _filters(recipe))
+    untold: dict[str, int] = {}
+    if recipe.languages != "all":
+        untold["language_unknown"] = language.drop_others(connection, recipe.languages)
     if recipe.duplicate_chars is not None:
         _execute(connection, "duplicates", {"duplicate_chars": recipe.duplicate_chars})
     _execute(connection, "conversations", _only(values, "deleted", "post", "out"))
     for name, parameters in CHECKS.items():
         sql.check(connection, name, _only(values, *parameters))
     profile = _profile(connection, values, copies)
-    profile["range"] = job.config["range"]
+    profile |= {"range": job.config["range"], **untold}
     write_json(job.out / "profile.json", profile)
     numbers = ("comments", "reached", "conversations", "threads", "duplicates", "post_missing")
     write_json(job.out / "metrics.json", _only(profile, *numbers))

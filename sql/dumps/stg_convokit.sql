@@ -1,7 +1,6 @@
 -- One row per utterance of a chunk of a ConvoKit corpus, as the dumps write it: the one that opens
 -- its conversation is the post and has a title, all others are comments and have a body.
 -- sqlfluff:templater:placeholder:shaped:'shaped'
--- sqlfluff:templater:placeholder:conversations:'conversations'
 COPY (
     WITH lines AS (
         SELECT
@@ -52,8 +51,7 @@ COPY (
             coalesce(lines.meta ->> '$.subreddit', conversations.subreddit) AS subreddit,
             conversations.title
         FROM lines
-        LEFT JOIN read_parquet($conversations) AS conversations
-            ON lines.conversation = conversations.id
+        LEFT JOIN conversations ON lines.conversation = conversations.id
     )
 
     SELECT
