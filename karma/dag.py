@@ -26,6 +26,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from karma.dumps.columns import separator
+from karma.dumps.recipe import CORPUS, UTTERANCES, corpus_files
 from karma.errors import InputError, RecipeError
 from karma.evals.catalogue import BENCHMARKS
 from karma.fingerprint import PROJECT, code, minor, text_digest
@@ -302,29 +304,50 @@ def _chosen(recipe: Recipe) -> list[str]:
 def _dumps(recipe: Recipe) -> list[Node]:
     nodes: list[Node] = []
     seen: set[str] = set()
-    for kind in ("comments", "submissions"):
-        value = getattr(recipe.dumps, kind)
-        patterns = [value] if isinstance(value, str) else list(value or ())
-        for pattern in patterns:
+    dumps = recipe.dumps
+    for kind, value in (("comments", dumps.comments), ("submissions", dumps.submissions)):
+        for pattern in _patterns(value):
             for source in _dump_files(pattern, kind):
-                name = _unique(source, seen)
+                name = _unique(source.member or str(source.path), seen)
                 nodes += _dump_nodes(recipe, kind, name, source)
+    for pattern in _patterns(dumps.corpora):
+        for folder in _corpora(pattern):
+            name = _unique(str(folder), seen)
+            nodes += _dump_nodes(recipe, CORPUS, name, _corpus(folder))
     return nodes
+
+
+def _patterns(value: str | tuple[str, ...] | None) -> list[str]:
+    return [value] if isinstance(value, str) else list(value or ())
+
+
+def _globbed(pattern: str) -> list[Path]:
+    """What a path or a glob names, there or not; nothing if a glob names nothing."""
+    found = sorted(glob.glob(pattern)) if any(s in pattern for s in "*?[") else [pattern]  # noqa: PTH207
+    return [Path(f) for f in found]
 
 
 def _dump_files(pattern: str, kind: str) -> list[Source]:
     """The files that a pattern names; one without files if there are none, which a run refuses."""
     if pattern == "world":
         return [Source(member=COMMENTS if kind == "comments" else SUBMISSIONS)]
-    found = sorted(glob.glob(pattern)) if any(s in pattern for s in "*?[") else [pattern]  # noqa: PTH207
-    if not found:
-        return [Source(path=Path(pattern))]
-    return [Source(path=Path(f), files=(Path(f),) if Path(f).is_file() else ()) for f in found]
+    found = _globbed(pattern) or [Path(pattern)]
+    return [Source(path=path, files=(path,) if path.is_file() else ()) for path in found]
 
 
-def _unique(source: Source, seen: set[str]) -> str:
-    """A name for a dump, from its file; with a short hash if the name repeats or is unusual."""
-    whole = source.member or str(source.path)
+def _corpora(pattern: str) -> list[Path]:
+    """The folders that a pattern names; the pattern itself if there are none, for a run to tell."""
+    return [path for path in _globbed(pattern) if path.is_dir()] or [Path(pattern)]
+
+
+def _corpus(folder: Path) -> Source:
+    """A ConvoKit corpus; without files if it holds no utterances, which a run refuses."""
+    files = corpus_files(folder)
+    return Source(path=folder, files=files) if files else Source(path=folder / UTTERANCES[0])
+
+
+def _unique(whole: str, seen: set[str]) -> str:
+    """A name for a dump, from its path; with a short hash if the name repeats or is unusual."""
     name = Path(whole).name
     plain = re.sub(r"[^A-Za-z0-9._-]", "_", name)
     if plain != name or plain in seen:
@@ -338,7 +361,7 @@ def _dump_nodes(recipe: Recipe, kind: str, name: str, source: Source) -> list[No
     inputs = {"file": f"source/{name}"}
     if recipe.dumps.removed is not None:
         inputs["removed"] = "source/removed"
-    section = recipe.dumps.result("comments", "submissions", "removed")
+    section = recipe.dumps.result("comments", "submissions", "corpora", "csv", "removed")
     config = {
         "dumps": section,
         "name": name,
@@ -347,6 +370,8 @@ def _dump_nodes(recipe: Recipe, kind: str, name: str, source: Source) -> list[No
         "simulated": simulated,
         "salt": "" if simulated else _salt(),
     }
+    if source.path is not None and kind != CORPUS and separator(source.path.name) is not None:
+        config["csv"] = _table(recipe, kind, source.path)
     above = {"world": "world"} if simulated else {}
     return [
         Node(f"source/{name}", inputs=above, source=source),
@@ -359,6 +384,18 @@ def _dump_nodes(recipe: Recipe, kind: str, name: str, source: Source) -> list[No
             files=_beside("karma/dumps"),
         ),
     ]
+
+
+def _table(recipe: Recipe, kind: str, path: Path) -> dict[str, Any]:
+    """Which column of a CSV file holds what. Raises RecipeError if the recipe does not say so."""
+    table = recipe.dumps.csv.table(kind)
+    if table is None:
+        raise RecipeError(
+            f"dumps.csv.{kind}",
+            f"it is missing, and {path} is CSV",
+            "Say which of its columns holds what; docs/data.md shows how.",
+        )
+    return table.result()
 
 
 def _salt() -> str:

@@ -62,8 +62,10 @@ class Recipe(Section):
     @model_validator(mode="after")
     def _names_exist(self) -> Self:
         """There are dumps, and what ``policy`` names is declared."""
-        if not self.dumps.comments:
-            raise ValueError("dumps.comments is missing: name files, or world for the simulator's")
+        if not self.dumps.comments and not self.dumps.corpora:
+            raise ValueError(
+                "dumps.comments is missing: name files, world for the simulator's, or dumps.corpora"
+            )
         if self.policy.exposures != "all":
             _known("policy.exposures", self.policy.exposures, EXPOSURES)
         if self.policy.variants != "all":

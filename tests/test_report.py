@@ -31,7 +31,7 @@ BENCHMARKS = {
 RECIPE: dict[str, Any] = {
     "seeds": [0],
     "compute": "cpu",
-    "dumps": {"comments": "world", "submissions": "world"},
+    "dumps": {"comments": "world", "submissions": "world", "corpora": None},
     "evals": {"data": "world"},
     "labels": {"valuation": {"within": ["subreddit", "age"]}},
     "prompts": {"reddit": {"count": 20}, "unexposed": {"instructions": "world", "count": 20}},

@@ -43,7 +43,7 @@ def notes(records: Records) -> list[str]:
 
 def simulated(recipe: dict[str, Any]) -> bool:
     """Whether dumps are the simulator's: the recipe says ``world``, or names none."""
-    values = [recipe["dumps"]["comments"], recipe["dumps"]["submissions"]]
+    values = [recipe["dumps"][name] for name in ("comments", "submissions", "corpora")]
     names = [name for value in values for name in _listed(value)]
     return not names or "world" in names
 

@@ -14,6 +14,7 @@ from karma.dumps.privacy import MASKS
 from karma.jobs import Job, write_json
 from karma.threads import language
 from karma.threads.recipe import ThreadsRecipe
+from karma.threads.signatures import FILE
 
 SHARES = ("test", "validation", "sft", "reward", "gold")
 CHECKS = {
@@ -31,11 +32,10 @@ def run(job: Job) -> None:
     """
     recipe = ThreadsRecipe.model_validate(job.config["threads"])
     folders = list(job.fan_in("dumps").values())
-    signatures = list(job.fan_in("signatures").values())
+    signed = list(job.fan_in("signatures").values())
+    signatures = [sql.plain(folder / FILE) for folder in signed if (folder / FILE).exists()]
     out = job.out / "conversations.parquet"
-    connection = sql.connect(
-        [*folders, *signatures, job.out], job.scratch, memory_mb=recipe.memory_mb
-    )
+    connection = sql.connect([*folders, *signed, job.out], job.scratch, memory_mb=recipe.memory_mb)
     copies = _load(connection, folders, job.config["range"])
     values = {**_settings(recipe), "out": sql.plain(out)}
     _execute(connection, "links", {})
@@ -46,8 +46,7 @@ def run(job: Job) -> None:
     if recipe.languages != "all":
         untold["language_unknown"] = language.drop_others(connection, recipe.languages)
     if signatures:
-        found = [sql.plain(folder / "signatures.parquet") for folder in signatures]
-        _execute(connection, "bands", {"signatures": found, "range": job.config["range"]})
+        _execute(connection, "bands", {"signatures": signatures, "range": job.config["range"]})
         _execute(connection, "duplicates", _only(values, "duplicate_chars", *SHARES))
     _execute(connection, "conversations", _only(values, "deleted", "post", "out"))
     for name, parameters in CHECKS.items():

@@ -6,17 +6,20 @@ it without reading a text again, and a new month changes nothing of the old ones
 
 from typing import Any
 
-import pyarrow.parquet as pq
-
 from karma import sql
 from karma.jobs import Job, write_json
 
+FILE = "signatures.parquet"
+
 
 def run(job: Job) -> None:
-    """Write ``signatures.parquet``: for each comment of at least ``duplicate_chars`` characters its
+    """Write ``FILE``: for each comment of at least ``duplicate_chars`` characters its
     thread, its time and two hashes, of which near-duplicates share one."""
     settings: dict[str, Any] = job.config["threads"]
-    folder, out = job.inputs["dump"], job.out / "signatures.parquet"
+    folder, out = job.inputs["dump"], job.out / FILE
+    if not (folder / "comments.parquet").exists():
+        write_json(job.out / "metrics.json", {"signatures": 0})
+        return  # a corpus of posts alone
     connection = sql.connect([folder, job.out], job.scratch, memory_mb=settings["memory_mb"])
     parameters = {
         "comments": sql.plain(folder / "comments.parquet"),
@@ -24,8 +27,7 @@ def run(job: Job) -> None:
         "duplicate_chars": settings["duplicate_chars"],
         "bots": settings["bots"] == "keep",
     }
-    connection.execute(sql.statement("threads/signatures"), parameters)
+    ((rows,),) = connection.execute(sql.statement("threads/signatures"), parameters).fetchall()
     connection.close()
-    rows = pq.read_metadata(out).num_rows
     write_json(job.out / "metrics.json", {"signatures": rows})
     print(f"{rows} comments have a signature")
