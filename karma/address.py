@@ -2,8 +2,9 @@
 
 import re
 
-# Up to the last @ before a space or a quote: a password may hold any other character.
-USER = re.compile(r"(?<=://)[^\s'\"]*@")
+# Up to the last @ before a space or a quote: a password may hold any other character. A third slash
+# begins the path of a file, which has no user.
+USER = re.compile(r"(?<=://)(?!/)[^\s'\"]*@")
 PASSWORD = re.compile(r"(?<=[?&]password=)[^\s'\"&]+")
 
 
