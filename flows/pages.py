@@ -8,6 +8,7 @@ import sys
 import time
 
 from flows.server import server
+from karma.address import public
 from karma.store import Store
 
 
@@ -24,7 +25,7 @@ def serve(store: Store, uri: str, port: int) -> None:
                 address = f"http://127.0.0.1:{port}"
                 mlflow = _mlflow(store, uri, port)
                 _wait(port, mlflow)
-            print(f"MLflow:  {address}", flush=True)
+            print(f"MLflow:  {public(address)}", flush=True)
             print(f"Prefect: {prefect.removesuffix('/api') or 'as configured'}", flush=True)
             print("Ctrl-C ends both.", flush=True)
             while mlflow is None or mlflow.poll() is None:

@@ -24,7 +24,7 @@ from flows.console import Console
 from karma import lineage
 from karma.dag import Dag, build
 from karma.errors import CheckError, StageError
-from karma.outbox import Outbox
+from karma.journal import settle_dead
 from karma.plan import known_extents, plan
 from karma.store import Store, write_atomically
 from tasks import entries
@@ -45,7 +45,6 @@ RUNNER: TaskRunner[Any] = ThreadPoolTaskRunner(max_workers=1024)
 )
 def pipeline(run: Run, recipe: str) -> State:
     """Bring every instance of the recipe's DAG up to date."""
-    run.outbox.put(entries.begin(run))
     futures: Futures = {}
     _submit(run, _known_now(run.dag), futures)
     for name, future in futures.items():
@@ -61,7 +60,6 @@ def pipeline(run: Run, recipe: str) -> State:
         _submit(run, [name for name in run.dag.nodes if name not in futures], futures)
     for future in futures.values():
         future.wait()
-    _tell_evals(run)
     run.ended = True
     missing = len(run.dag.nodes) - len(run.outcomes)
     return Failed(message=f"{missing} instances are missing") if missing else Completed()
@@ -85,16 +83,6 @@ def _submit(run: Run, names: list[str], futures: Futures) -> None:
         futures[name] = stage.submit(run, name, wait_for=wait)
 
 
-def _tell_evals(run: Run) -> None:
-    """One MLflow run a model, for those of its benchmarks that ran."""
-    by_model: dict[str, list[str]] = {}
-    for name, outcome in run.outcomes.items():
-        if outcome.ran and name.startswith("evals/"):
-            by_model.setdefault(run.dag.nodes[name].inputs["model"], []).append(name)
-    for model, names in by_model.items():
-        run.outbox.put(entries.evaluation(run, model, [run.dag.nodes[n] for n in names]))
-
-
 def execute(dag: Dag, store: Store, console: Console, uri: str) -> Run:
     """Run the flow from outside Prefect; the run, with its outcomes and failures.
 
@@ -104,8 +92,8 @@ def execute(dag: Dag, store: Store, console: Console, uri: str) -> Run:
 
     sweep()
     run = Run(dag, store, console)
-    _end_killed(store)
-    write_atomically(_open(store) / run.id, _mark(os.getpid()).encode())
+    settle_dead(store, console.say)
+    run.journal.open(entries.begin(run), entries.killed(run))
     sender = Sender(store, uri, console.say)
     sender.start()
     try:
@@ -128,26 +116,15 @@ def _close_parent(run: Run) -> None:
     note = f"Failed:\n{holes}" if holes else "All instances are up to date."
     page = run.store.root / "pages" / f"{run.id}-lineage.html"
     drawn = lineage.page(plan(run.dag.recipe, run.dag.settings, run.store))
-    write_atomically(page, drawn.encode())
+    try:
+        write_atomically(page, drawn.encode())
+    except OSError as error:
+        run.console.say(f"{page} cannot be written ({error.strerror}); the rest is kept")
     files = [page]
     if "report" in run.outcomes:
         folder = run.store.path(run.outcomes["report"].digest)
         files += [folder / "report.html", folder / "report.json"]
-    run.outbox.put(entries.end(run, status, note, [str(path) for path in files]))
-    (_open(run.store) / run.id).unlink()
-
-
-def _open(store: Store) -> Path:
-    return store.root / "open"
-
-
-def _end_killed(store: Store) -> None:
-    """Let MLflow know of runs whose process died before it could say that they ended."""
-    for path in _open(store).glob("[0-9a-f]*"):
-        if _dead(path.read_text(encoding="utf-8")):
-            killed = entries.killed(path.name)
-            Outbox(store.root).put(killed)
-            path.unlink()
+    run.journal.close(entries.end(run, status, note, [str(path) for path in files]))
 
 
 def _mark(pid: int) -> str:

@@ -22,7 +22,7 @@ from karma import worker
 from karma.dag import SOURCES, STAGES, Dag, Node, fingerprint
 from karma.errors import InputError, StageError, UserError
 from karma.fingerprint import key_of
-from karma.outbox import Outbox
+from karma.journal import Journal
 from karma.plan import source_digest
 from karma.store import Store
 from tasks import entries
@@ -61,7 +61,7 @@ class Run:
         self.dag = dag
         self.store = store
         self.console = console
-        self.outbox = Outbox(store.root)
+        self.journal = Journal(store, self.id, console.say)
         self.outcomes: dict[str, Outcome] = {}
         self.failures: dict[str, Exception] = {}
         self.ended = False
@@ -217,11 +217,14 @@ def _run_job(run: Run, node: Node, key: str, document: dict[str, Any]) -> dict[s
         raise
     _keep_log(folder)
     extent = _extent(folder / "out") if node.stage == "dumps" else {}
-    facts = {"fingerprint": document, "began": began, **extent, **usage}
-    record = store.commit(node.stage, key, facts)
+    facts = {"fingerprint": document, "began": began, "run": run.id, **extent, **usage}
+    made = entries.evaluation if node.stage == "evals" else entries.stage
+    record = store.commit(
+        node.stage, key, facts, lambda new: run.journal.prepare(key, made(run, node, new))
+    )
     run.console.ended(node.id, f"{usage['seconds']:.1f} s")
     if node.stage != "evals":
-        run.outbox.put(entries.stage(run, node, record))
+        run.journal.tell(key)
     return record
 
 
