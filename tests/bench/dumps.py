@@ -129,12 +129,17 @@ def growth(bench: Bench) -> None:
     each: list[float] = []
     for comments in (bench.comments * 3 // 10, bench.comments * 3):
         [file] = bench.dumps(comments)
+        root = bench.work / f"growth-{comments}"
         say(f"threads and labels of {comments:,} comments")
-        with Workspace(bench.work / f"growth-{comments}") as workspace:
+        with Workspace(root) as workspace:
             read = workspace.bring_up_to_date([file], "dumps")
+        # A worker of their own: what dumps leaves in memory is not theirs.
+        with Workspace(root) as workspace:
             ran = workspace.bring_up_to_date([file], "threads", "labels")
-        each.append(total(ran) / comments * 1e6)
-        shutil.rmtree(bench.work / f"growth-{comments}")
+            workspace.forget("threads", "labels")
+            again = workspace.bring_up_to_date([file], "threads", "labels")
+        each.append(min(total(ran), total(again)) / comments * 1e6)
+        shutil.rmtree(root)
     small, large = each
     limit = recipe([file]).threads.memory_mb
     bench.rows += [
@@ -170,8 +175,8 @@ def months(bench: Bench, name: str, latest_days: int, target: float | None) -> N
     paths = bench.dumps(comments, MONTHS, latest_days)
     say(f"{name}: {MONTHS} months of {comments:,} comments")
     costs: list[float] = []
-    # A thread has about eight comments, so that a month has four or five ranges.
-    with Workspace(bench.work / name, f"threads.width={max(1, comments // 32)}") as workspace:
+    # A thread has about eight comments, so that a month has about ten ranges.
+    with Workspace(bench.work / name, f"threads.width={comments // 80}") as workspace:
         for month in range(1, MONTHS + 1):
             ran = workspace.bring_up_to_date(paths[:month], *BUILT)
             costs.append(total(ran))

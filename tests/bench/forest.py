@@ -8,11 +8,11 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 
-DAY = 86_400
+DAY, MONTH_DAYS = 86_400, 30
 BEGINNING = 1_672_531_200  # 2023-01-01
 # Where the ids of comments and posts stood at about that time.
 FIRST_COMMENT, FIRST_THREAD = 38_000_000_000, 60_000_000
-LARGEST_THREAD = 20_000
+LARGEST_THREAD, LARGEST_SHARE = 20_000, 0.02
 CHAIN, CHAINS = 1000, 1 / 5000
 TOP_LEVEL = 0.4
 SUBREDDITS = 2000
@@ -42,31 +42,29 @@ class Forest:
         return len(self.number)
 
 
-def grow(count: int, seed: int, days: float, latest_days: float) -> Forest:
-    """``count`` comments written within about ``days``, none later than ``latest_days`` after its
-    post."""
+def grow(months: int, monthly: int, seed: int, latest_days: float) -> Forest:
+    """``months`` times ``monthly`` comments, none later than ``latest_days`` after its post.
+
+    No thread makes up more than a small share of a month, so that months are alike.
+    """
+    count = months * monthly
     rng = np.random.default_rng(seed)
-    sizes, chained = _threads(rng, round(count * (1 + 2 * MARGIN)), count // 10 + 1)
+    largest = min(LARGEST_THREAD, 30 + round(monthly * LARGEST_SHARE))
+    sizes, chained = _threads(rng, round(count * (1 + 2 * MARGIN)), largest)
     total = int(sizes.sum())
     thread = np.repeat(np.arange(len(sizes)), sizes)
     first = np.repeat(np.cumsum(sizes) - sizes, sizes)
-    place = np.arange(total) - first
-    begun = np.sort(rng.uniform(0, days * DAY * total / count, len(sizes)))
-    delay = np.minimum(np.exp(rng.normal(9.2, 1.8, total)), latest_days * DAY)
-    time = begun[thread] + delay
-    time = time[np.lexsort((time, thread))]
-    answered = np.floor(place * np.cbrt(rng.random(total))).astype(np.int64)
-    answered = np.where(chained[thread], place - 1, answered)
-    top = (place == 0) | (~chained[thread] & (rng.random(total) < TOP_LEVEL))
+    time = _times(rng, thread, months * MONTH_DAYS * total / count, latest_days)
     order = np.argsort(time, kind="stable")
-    rank = np.empty(total, np.int64)
-    rank[order] = np.arange(total)
-    parent = np.where(top, -1, FIRST_COMMENT + rank[first + np.maximum(answered, 0)])
+    number = np.empty(total, np.int64)
+    number[order] = np.arange(FIRST_COMMENT, FIRST_COMMENT + total)
+    answered = _answered(rng, np.arange(total) - first, chained[thread])
+    parent = np.where(answered < 0, -1, number[first + np.maximum(answered, 0)])
     weights = 1 / np.arange(1, SUBREDDITS + 1) ** 0.9
     subreddit = rng.choice(SUBREDDITS, len(sizes), p=weights / weights.sum())
     kept = order[round(count * MARGIN) :][:count]
     return Forest(
-        number=FIRST_COMMENT + rank[kept],
+        number=number[kept],
         thread=FIRST_THREAD + thread[kept],
         parent=parent[kept],
         created=BEGINNING + time[kept].astype(np.int64),
@@ -80,7 +78,25 @@ def _threads(
     """The threads' sizes, at least ``comments`` in all, and which of them are chains."""
     drawn = 1 + np.floor(2 * rng.pareto(1.2, comments // 2 + 2)).astype(np.int64)
     chained = rng.random(len(drawn)) < CHAINS
-    drawn = np.minimum(np.where(chained, CHAIN, drawn), min(LARGEST_THREAD, largest))
+    drawn = np.minimum(np.where(chained, CHAIN, drawn), largest)
     needed = int(np.searchsorted(np.cumsum(drawn), comments)) + 1
     assert needed <= len(drawn)
     return drawn[:needed], chained[:needed]
+
+
+def _times(
+    rng: np.random.Generator, thread: np.ndarray, days: float, latest_days: float
+) -> np.ndarray:
+    """When each comment was written, in seconds; ascending within a thread."""
+    begun = np.sort(rng.uniform(0, days * DAY, thread[-1] + 1))
+    # Half of the comments come within three hours, one in a thousand after a month.
+    delay = np.minimum(np.exp(rng.normal(9.2, 1.8, len(thread))), latest_days * DAY)
+    time = begun[thread] + delay
+    return time[np.lexsort((time, thread))]
+
+
+def _answered(rng: np.random.Generator, place: np.ndarray, chained: np.ndarray) -> np.ndarray:
+    """The place within the thread of the comment that each answers; -1 for the post."""
+    earlier = np.floor(place * np.cbrt(rng.random(len(place)))).astype(np.int64)
+    top = (place == 0) | (rng.random(len(place)) < TOP_LEVEL)
+    return np.where(chained, place - 1, np.where(top, -1, earlier))

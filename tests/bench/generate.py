@@ -21,7 +21,6 @@ from tests.bench.fields import template
 from tests.bench.forest import Forest, grow
 from tests.bench.prose import DELETED, NOTICE, REMOVED, Prose
 
-MONTH_DAYS = 30
 # Reddit used to close threads after half a year.
 LATEST_DAYS = 180
 BATCH = 50_000
@@ -35,7 +34,7 @@ def write(paths: list[Path], comments: int, seed: int, latest_days: float = LATE
     No comment is later than ``latest_days`` after its post. Raises CalledProcessError where
     ``zstd`` fails.
     """
-    forest = grow(comments * len(paths), seed, MONTH_DAYS * len(paths), latest_days)
+    forest = grow(len(paths), comments, seed, latest_days)
     rng = np.random.default_rng(seed)
     prose, line = Prose(rng), template()
     for place, path in enumerate(paths):

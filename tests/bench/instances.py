@@ -6,6 +6,7 @@ MLflow and the console are left out: they cost the same whatever the data.
 """
 
 import json
+import shutil
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
@@ -84,6 +85,11 @@ class Workspace:
             if not ready:
                 return ran
             ran += [self._run(made, entry) for entry in ready]
+
+    def forget(self, *stages: str) -> None:
+        """Drop what is known of ``stages``, so that they run again."""
+        for stage in stages:
+            shutil.rmtree(self.store.root / "records" / stage)
 
     def ranges(self, dumps: list[Path]) -> list[Entry]:
         """What the plan says of each range of threads."""
