@@ -51,7 +51,7 @@ def dag(dumps: list[Path]) -> Dag:
 def spec(node: Node, inputs: dict[str, Path]) -> dict[str, Any]:
     """A node's job as ``python -m karma.jobs`` and the workers take it."""
     paths = {role: str(path) for role, path in inputs.items()}
-    return {"job": node.job, "config": node.config, "inputs": paths, "compute": "cpu"}
+    return {"job": node.job, "config": node.job_config, "inputs": paths, "compute": "cpu"}
 
 
 class Workspace:
@@ -113,13 +113,11 @@ class Workspace:
         digests = {role: made.entries[name].digest or "" for role, name in node.inputs.items()}
         inputs = {role: self._path(made, name) for role, name in node.inputs.items()}
         folder = self.store.begin(key)
-        usage = self._worker.run(spec(node, inputs), folder, lambda _done, _total, _unit: None)
-        facts = {
-            "fingerprint": fingerprint(node, made.dag.settings, digests),
-            "began": 0.0,
-            "ranges": _ranges(node, folder / "out"),
-            **usage,
-        }
+        document = fingerprint(node, made.dag.settings, digests)
+        usage = self._worker.run(
+            spec(node, inputs), folder, document, lambda _done, _total, _unit: None
+        )
+        facts = {"fingerprint": document, "began": 0.0, **_extent(node, folder / "out"), **usage}
         record = self.store.commit(node.stage, key, facts)
         self.store.set_ref(NAME, node.id, key, record["digest"])
         return Ran(node.id, usage["cpu_seconds"], usage["peak_mib"])
@@ -141,8 +139,9 @@ def _runs(entry: Entry, stages: Collection[str]) -> bool:
     return entry.node.stage in stages and entry.state != FRESH and entry.key is not None
 
 
-def _ranges(node: Node, out: Path) -> list[str]:
-    """The thread ranges that a dump touches, which decide the instances of ``threads``."""
+def _extent(node: Node, out: Path) -> dict[str, Any]:
+    """What a dump holds, which decides the instances of ``threads``."""
     if node.stage != "dumps":
-        return []
-    return sorted(json.loads((out / "profile.json").read_bytes())["ranges"])
+        return {}
+    profile = json.loads((out / "profile.json").read_bytes())
+    return {"ranges": sorted(profile["ranges"]), "month": profile["month"]}
