@@ -32,6 +32,7 @@ def resized(folder: Path) -> None:
     (folder / "config.json").write_text(config.replace('"vocab_size": ', '"vocab_size": 1'))
 
 
+OWN_CODE = '{"auto_map": {"AutoConfig": "code.Config"}}'
 BREAK: dict[str, tuple[Callable[[Path], object], str]] = {
     "gone": (shutil.rmtree, ""),
     "pickled": (pickled, "safetensors"),
@@ -41,7 +42,10 @@ BREAK: dict[str, tuple[Callable[[Path], object], str]] = {
     "no model": (lambda f: (f / "config.json").write_text('{"model_type": "foo"}'), ""),
     "no tokenizer": (lambda f: (f / "tokenizer.json").unlink(), ""),
     "another size": (resized, ""),
-    "own code": (lambda f: (f / "config.json").write_text('{"auto_map": {"AutoConfig": "c.C"}}'), ""),
+    "own code": (
+        lambda f: (f / "config.json").write_text('{"auto_map": {"AutoConfig": "c.C"}}'),
+        "",
+    ),
 }
 
 
