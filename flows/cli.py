@@ -58,9 +58,6 @@ def main() -> None:
         if str(error):
             _say(f"error: {error} (karma --help)")
         code = 2
-    except BrokenPipeError:
-        # Whoever read the output has gone, as head does.
-        code = 130
     except OSError as error:
         _say(f"error: {_untold(error)}")
         code = 2
@@ -80,7 +77,7 @@ def _interrupted() -> None:
 
 def _end(code: int) -> None:
     """Leave at once: threads that wait for a server or a worker must not keep the command."""
-    with contextlib.suppress(BrokenPipeError):
+    with contextlib.suppress(BrokenPipeError):  # whoever read it has gone, as head does
         sys.stdout.flush()
         sys.stderr.flush()
     os._exit(code)
@@ -118,12 +115,7 @@ def run(
         _flush(store)
         digest = before.entries["report"].digest
         return _conclude(document, digest, store, workspace)
-    done = _run(before, store)
-    code = _explain_failures(done)
-    # After a failure there is a report too, which shows the holes.
-    report = done.outcomes.get("report")
-    met = _conclude(document, report.digest if report else None, store, workspace)
-    return code or met
+    return _finish(_run(before, store), workspace)
 
 
 def _refuse_missing(plan: Plan) -> None:
@@ -162,6 +154,14 @@ def _run(plan: Plan, store: Store) -> "Run":
             from flows.pipeline import execute
 
             return execute(plan.dag, store, console, tracking_uri(store))
+
+
+def _finish(done: "Run", workspace: Path) -> int:
+    """Say what failed and what came out; after a failure there is a report too, with holes."""
+    code = _explain_failures(done)
+    report = done.outcomes.get("report")
+    met = _conclude(done.dag.settings, report.digest if report else None, done.store, workspace)
+    return code or met
 
 
 def _explain_failures(done: "Run") -> int:

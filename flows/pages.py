@@ -59,10 +59,11 @@ def _alive(process: subprocess.Popen[bytes], store: Store) -> None:
         raise StageError(f"MLflow's server ended; its output is in {store.root / 'mlflow.log'}")
 
 
-def _stop(process: subprocess.Popen[bytes]) -> None:
+def _stop(process: subprocess.Popen[bytes], patience: float = 10.0) -> None:
+    """End a process, by force if it has not ended within ``patience`` seconds."""
     process.terminate()
     try:
-        process.wait(timeout=10)
+        process.wait(timeout=patience)
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()

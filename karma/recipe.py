@@ -5,7 +5,7 @@ with the nearest known one, and each mistake is told by its place in the file.
 """
 
 import difflib
-import errno
+import os
 import types
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar, Union, get_args, get_origin
@@ -32,6 +32,8 @@ EXPOSURES = ("reddit", "unexposed")
 
 # What every library that draws random numbers takes.
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
+# Bytes of a path and of one name in it, on Linux.
+LONGEST_PATH, LONGEST_NAME = 4096, 255
 Checked = TypeVar("Checked", bound=BaseModel)
 
 
@@ -124,13 +126,10 @@ def _distinct(field: str, names: str | tuple[str, ...] | None) -> None:
 
 
 def _possible(field: str, path: str) -> None:
-    try:
-        Path(path).lstat()
-    except OSError as error:
-        if error.errno == errno.ENAMETOOLONG:
-            raise ValueError(f"{field}: a name in this path is too long") from error
-    except ValueError as error:
-        raise ValueError(f"{field}: {error}, which no path can hold") from error
+    raw = os.fsencode(path)
+    longest = max(len(name) for name in raw.split(b"/"))
+    if b"\0" in raw or len(raw) >= LONGEST_PATH or longest > LONGEST_NAME:
+        raise ValueError(f"{field}: it is no path (it is too long, or holds a null byte)")
 
 
 def load(path: Path, settings: list[str]) -> Recipe:
