@@ -184,8 +184,10 @@ def tracking_uri(store: Store) -> str:
 
 
 def _flush(store: Store) -> None:
+    from karma.journal import settle_dead
     from karma.outbox import Outbox
 
+    settle_dead(store, _say)
     if Outbox(store.root).waiting():
         from karma.record import flush
 

@@ -8,6 +8,7 @@ import sys
 import time
 
 from flows.server import server
+from karma.address import public
 from karma.errors import StageError
 from karma.store import Store
 
@@ -29,7 +30,7 @@ def serve(store: Store, uri: str, port: int) -> None:
                 mlflow = _mlflow(store, uri, port)
                 _wait(port, mlflow)
                 _alive(mlflow, store)
-            print(f"MLflow:  {address}", flush=True)
+            print(f"MLflow:  {public(address)}", flush=True)
             print(f"Prefect: {prefect.removesuffix('/api') or 'as configured'}", flush=True)
             print("Ctrl-C ends both.", flush=True)
             while True:

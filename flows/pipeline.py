@@ -23,10 +23,11 @@ from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
 from flows.console import Console
 from karma import lineage
+from karma.address import public
 from karma.dag import Dag, build
 from karma.errors import CheckError, InputError, StageError
-from karma.outbox import Outbox
-from karma.plan import known_ranges, plan
+from karma.journal import settle_dead
+from karma.plan import known_extents, plan
 from karma.store import Store, write_atomically
 from tasks import entries
 from tasks.stage import TASKS, Run
@@ -46,23 +47,21 @@ RUNNER: TaskRunner[Any] = ThreadPoolTaskRunner(max_workers=1024)
 )
 def pipeline(run: Run, recipe: str) -> State:
     """Bring every instance of the recipe's DAG up to date."""
-    run.outbox.put(entries.begin(run))
     futures: Futures = {}
     _submit(run, _known_now(run.dag), futures)
     for name, future in futures.items():
         if name.startswith("dumps/"):
             future.wait()
     keys = {name: outcome.key for name, outcome in run.outcomes.items()}
-    ranges = known_ranges(run.dag, run.store, dict(keys))
-    if ranges is not None:
-        run.dag = build(recipe, run.dag.settings, ranges)
+    extents = known_extents(run.dag, run.store, dict(keys))
+    if extents is not None:
+        run.dag = build(recipe, run.dag.settings, extents)
         guilty = lineage.reaches_reddit_only_through_reward(run.dag)
         if guilty:
             raise CheckError(f"unexposed, yet made from Reddit text: {', '.join(guilty)}")
         _submit(run, [name for name in run.dag.nodes if name not in futures], futures)
     for future in futures.values():
         future.wait()
-    _tell_evals(run)
     run.ended = True
     missing = len(run.dag.nodes) - len(run.outcomes)
     return Failed(message=f"{missing} instances are missing") if missing else Completed()
@@ -86,16 +85,6 @@ def _submit(run: Run, names: list[str], futures: Futures) -> None:
         futures[name] = stage.submit(run, name, wait_for=wait)
 
 
-def _tell_evals(run: Run) -> None:
-    """One MLflow run a model, for those of its benchmarks that ran."""
-    by_model: dict[str, list[str]] = {}
-    for name, outcome in run.outcomes.items():
-        if outcome.ran and name.startswith("evals/"):
-            by_model.setdefault(run.dag.nodes[name].inputs["model"], []).append(name)
-    for model, names in by_model.items():
-        run.outbox.put(entries.evaluation(run, model, [run.dag.nodes[n] for n in names]))
-
-
 def execute(dag: Dag, store: Store, console: Console, uri: str) -> Run:
     """Run the flow from outside Prefect; the run, with its outcomes and failures.
 
@@ -105,8 +94,8 @@ def execute(dag: Dag, store: Store, console: Console, uri: str) -> Run:
 
     sweep()
     run = Run(dag, store, console)
-    _end_killed(store)
-    write_atomically(_open(store) / run.id, _mark(os.getpid()).encode())
+    settle_dead(store, console.say)
+    run.journal.open(entries.begin(run), entries.killed(run))
     sender = Sender(store, uri, console.say)
     sender.start()
     try:
@@ -129,26 +118,15 @@ def _close_parent(run: Run) -> None:
     note = f"Failed:\n{holes}" if holes else "All instances are up to date."
     page = run.store.root / "pages" / f"{run.id}-lineage.html"
     drawn = lineage.page(plan(run.dag.recipe, run.dag.settings, run.store))
-    write_atomically(page, drawn.encode())
+    try:
+        write_atomically(page, drawn.encode())
+    except OSError as error:
+        run.console.say(f"{page} cannot be written ({error.strerror}); the rest is kept")
     files = [page]
     if "report" in run.outcomes:
         folder = run.store.path(run.outcomes["report"].digest)
         files += [folder / "report.html", folder / "report.json"]
-    run.outbox.put(entries.end(run, status, note, [str(path) for path in files]))
-    (_open(run.store) / run.id).unlink()
-
-
-def _open(store: Store) -> Path:
-    return store.root / "open"
-
-
-def _end_killed(store: Store) -> None:
-    """Let MLflow know of runs whose process died before it could say that they ended."""
-    for path in _open(store).glob("[0-9a-f]*"):
-        if _dead(path.read_text(encoding="utf-8")):
-            killed = entries.killed(path.name)
-            Outbox(store.root).put(killed)
-            path.unlink()
+    run.journal.close(entries.end(run, status, note, [str(path) for path in files]))
 
 
 def _mark(pid: int) -> str:
@@ -179,7 +157,7 @@ def sweep() -> None:
         except httpx.HTTPError as error:
             reason = str(error) or type(error).__name__
             raise InputError(
-                f"Prefect's server {client.api_url}",
+                f"Prefect's server {public(str(client.api_url))}",
                 f"it does not answer as it should ({reason})",
                 "Start it, correct PREFECT_API_URL, or unset it: then the workspace has its own.",
             ) from error

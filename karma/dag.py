@@ -11,7 +11,8 @@
 
 Three read it: ``plan`` (what is stale, and why), the flow (what to run), ``lineage`` (the graph).
 ``threads`` has one instance for each range of thread ids that the dumps hold, so its instances are
-known only when ``dumps`` is done; ``build`` is called again then.
+known only when ``dumps`` is done; ``build`` is called again then. ``labels/card``, the data card,
+is read by the report alone.
 """
 
 import difflib
@@ -25,6 +26,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from karma.dumps.columns import separator
+from karma.dumps.recipe import CORPUS, UTTERANCES, corpus_files
 from karma.errors import InputError, RecipeError
 from karma.evals.catalogue import BENCHMARKS
 from karma.fingerprint import PROJECT, code, minor, text_digest
@@ -34,6 +37,9 @@ from karma.reward.recipe import declared
 from karma.world.recipe import COMMENTS, SIMULATED, SUBMISSIONS
 
 TORCH = ("torch", "transformers", "tokenizers", "numpy")
+TRAINER = (*TORCH, "trl", "accelerate", "datasets", "pyarrow")
+EVALS = (*TORCH, "pyarrow", "scikit-learn")
+REPORT = ("numpy", "scipy", "matplotlib", "jinja2", "pyarrow")
 
 
 @dataclass(frozen=True)
@@ -52,16 +58,16 @@ class Stage:
 
 STAGES = {
     "world": Stage("karma.world.job:run", ("numpy", "zstandard"), "data"),
-    "dumps": Stage("karma.dumps.job:run", ("duckdb", "pyarrow", "zstandard"), "data"),
-    "threads": Stage("karma.threads.job:run", ("duckdb",), "data"),
-    "labels": Stage("karma.labels.job:run", ("duckdb",), "data"),
-    "prompts": Stage("karma.prompts.job:reddit", ("duckdb", "pyarrow"), "data"),
-    "base": Stage("karma.base.job:run", TORCH, "model", trained=True),
-    "sft": Stage("karma.sft.job:run", (*TORCH, "trl", "accelerate"), "model", trained=True),
-    "reward": Stage("karma.reward.job:run", (*TORCH, "trl", "accelerate"), "model", trained=True),
-    "policy": Stage("karma.policy.job:run", TORCH, "model", trained=True),
-    "evals": Stage("karma.evals.job:run", (*TORCH, "scikit-learn"), "scores", trained=True),
-    "report": Stage("karma.report.job:run", ("numpy", "scipy", "matplotlib", "jinja2"), "report"),
+    "dumps": Stage("karma.dumps.job:run", ("duckdb", "numpy", "pyarrow", "zstandard"), "data"),
+    "threads": Stage("karma.threads.job:run", ("duckdb", "py3langid"), "data"),
+    "labels": Stage("karma.labels.job:run", ("duckdb", "matplotlib"), "data"),
+    "prompts": Stage("karma.prompts.job:reddit", ("datasets", "duckdb", "pyarrow"), "data"),
+    "base": Stage("karma.base.job:run", (*TORCH, "datasets"), "model", trained=True),
+    "sft": Stage("karma.sft.job:run", TRAINER, "model", trained=True),
+    "reward": Stage("karma.reward.job:run", (*TRAINER, "duckdb"), "model", trained=True),
+    "policy": Stage("karma.policy.job:run", (*TORCH, "pyarrow"), "model", trained=True),
+    "evals": Stage("karma.evals.job:run", EVALS, "scores", trained=True),
+    "report": Stage("karma.report.job:run", REPORT, "report"),
 }
 
 # Nodes that are inputs: they have a digest and stand in the plan, but no job.
@@ -85,6 +91,16 @@ class Source:
 
 
 @dataclass(frozen=True)
+class Extent:
+    """What the DAG has to know of a dump that was read."""
+
+    ranges: tuple[str, ...]
+    """The ranges of thread ids that it touches."""
+    month: str
+    """The month that most of its rows are of, as ``2006-01``."""
+
+
+@dataclass(frozen=True)
 class Node:
     """One instance of a stage, or one input."""
 
@@ -93,6 +109,8 @@ class Node:
     """Role to the id of the node that fills it."""
     config: dict[str, Any] = field(default_factory=dict)
     """The slice of the recipe that it reads; in its fingerprint."""
+    manner: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """By section, the settings of how its job runs; in no fingerprint."""
     source: Source | None = None
     job: str = ""
     modules: tuple[str, ...] = ()
@@ -104,6 +122,12 @@ class Node:
     def stage(self) -> str:
         """The stage's word."""
         return self.id.split("/")[0]
+
+    @property
+    def job_config(self) -> dict[str, Any]:
+        """What its job is given: ``config`` and ``manner`` together."""
+        whole = {name: {**self.config[name], **fields} for name, fields in self.manner.items()}
+        return {**self.config, **whole}
 
 
 @dataclass(frozen=True)
@@ -122,24 +146,28 @@ class Dag:
         return [other.id for other in self.nodes.values() if node in other.inputs.values()]
 
 
-def build(name: str, recipe: Recipe, ranges: dict[str, list[str]] | None = None) -> Dag:
+def build(name: str, recipe: Recipe, extents: dict[str, Extent] | None = None) -> Dag:
     """The DAG of a recipe.
 
-    ``ranges`` gives, for each ``dumps`` node, the thread ranges that the dump holds; while it is
-    None the ranges are not known, and one node ``threads`` stands for all of them.
+    ``extents`` gives what each ``dumps`` node holds; while it is None the ranges of thread ids are
+    not known, and one node ``threads`` stands for all of them.
     """
     nodes: list[Node] = []
     nodes += _inputs(recipe)
     nodes += _dumps(recipe)
-    nodes += _threads(recipe, [n.id for n in nodes if n.stage == "dumps"], ranges)
-    threads = {n.id: n.id for n in nodes if n.stage == "threads"}
+    dumps = [n for n in nodes if n.stage == "dumps"]
+    ranges = _threads(recipe, dumps, extents)
+    nodes += _signatures(recipe, dumps)
+    nodes += ranges
+    threads = {n.id: n.id for n in ranges}
     nodes += _data(recipe, threads)
+    nodes.append(_card(recipe, dumps, threads))
     nodes += _models(recipe, threads)
     nodes += _evals(recipe, {n.id for n in nodes})
-    nodes.append(_report(recipe, nodes))
+    nodes.append(_report(recipe, nodes, threads))
     used = _used(nodes)
     ordered = {node.id: node for node in nodes if node.id in used}
-    return Dag(name, recipe, ordered, complete=ranges is not None)
+    return Dag(name, recipe, ordered, complete=extents is not None)
 
 
 def fingerprint(node: Node, recipe: Recipe, digests: dict[str, str]) -> dict[str, Any]:
@@ -190,7 +218,7 @@ def _used(nodes: Iterable[Node]) -> set[str]:
 
 
 def _inputs(recipe: Recipe) -> list[Node]:
-    world = Node("world", config={"world": _dump(recipe.world)}, job=STAGES["world"].job)
+    world = Node("world", config={"world": recipe.world.result()}, job=STAGES["world"].job)
     nodes = [world]
     nodes.append(_instructions(recipe.prompts.unexposed.instructions))
     nodes.append(
@@ -200,8 +228,13 @@ def _inputs(recipe: Recipe) -> list[Node]:
             source=Source(member="base_text.jsonl"),
         )
     )
-    if recipe.base.folder is not None:
-        nodes.append(_folder("source/base", Path(recipe.base.folder)))
+    classifier = recipe.evals.toxicity.classifier
+    folders = {
+        "source/base": recipe.base.folder,
+        "source/backbone": recipe.reward.backbone and recipe.reward.backbone.folder,
+        "source/toxicity_classifier": classifier and classifier.folder,
+    }
+    nodes += [_folder(name, Path(folder)) for name, folder in folders.items() if folder]
     if recipe.dumps.removed is not None:
         nodes.append(_file("source/removed", Path(recipe.dumps.removed)))
     nodes += [_benchmark(name, recipe.evals.data) for name in _benchmarks(recipe)]
@@ -272,29 +305,50 @@ def _chosen(recipe: Recipe) -> list[str]:
 def _dumps(recipe: Recipe) -> list[Node]:
     nodes: list[Node] = []
     seen: set[str] = set()
-    for kind in ("comments", "submissions"):
-        value = getattr(recipe.dumps, kind)
-        patterns = [value] if isinstance(value, str) else list(value or ())
-        for pattern in patterns:
+    dumps = recipe.dumps
+    for kind, value in (("comments", dumps.comments), ("submissions", dumps.submissions)):
+        for pattern in _patterns(value):
             for source in _dump_files(pattern, kind):
-                name = _unique(source, seen)
+                name = _unique(source.member or str(source.path), seen)
                 nodes += _dump_nodes(recipe, kind, name, source)
+    for pattern in _patterns(dumps.corpora):
+        for folder in _corpora(pattern):
+            name = _unique(str(folder), seen)
+            nodes += _dump_nodes(recipe, CORPUS, name, _corpus(folder))
     return nodes
+
+
+def _patterns(value: str | tuple[str, ...] | None) -> list[str]:
+    return [value] if isinstance(value, str) else list(value or ())
+
+
+def _globbed(pattern: str) -> list[Path]:
+    """What a path or a glob names, there or not; nothing if a glob names nothing."""
+    found = sorted(glob.glob(pattern)) if any(s in pattern for s in "*?[") else [pattern]  # noqa: PTH207
+    return [Path(f) for f in found]
 
 
 def _dump_files(pattern: str, kind: str) -> list[Source]:
     """The files that a pattern names; one without files if there are none, which a run refuses."""
     if pattern == "world":
         return [Source(member=COMMENTS if kind == "comments" else SUBMISSIONS)]
-    found = sorted(glob.glob(pattern)) if any(s in pattern for s in "*?[") else [pattern]  # noqa: PTH207
-    if not found:
-        return [Source(path=Path(pattern))]
-    return [Source(path=Path(f), files=(Path(f),) if Path(f).is_file() else ()) for f in found]
+    found = _globbed(pattern) or [Path(pattern)]
+    return [Source(path=path, files=(path,) if path.is_file() else ()) for path in found]
 
 
-def _unique(source: Source, seen: set[str]) -> str:
-    """A name for a dump, from its file; with a short hash if the name repeats or is unusual."""
-    whole = source.member or str(source.path)
+def _corpora(pattern: str) -> list[Path]:
+    """The folders that a pattern names; the pattern itself if there are none, for a run to tell."""
+    return [path for path in _globbed(pattern) if path.is_dir()] or [Path(pattern)]
+
+
+def _corpus(folder: Path) -> Source:
+    """A ConvoKit corpus; without files if it holds no utterances, which a run refuses."""
+    files = corpus_files(folder)
+    return Source(path=folder, files=files) if files else Source(path=folder / UTTERANCES[0])
+
+
+def _unique(whole: str, seen: set[str]) -> str:
+    """A name for a dump, from its path; with a short hash if the name repeats or is unusual."""
     name = Path(whole).name
     plain = re.sub(r"[^A-Za-z0-9._-]", "_", name)
     if plain != name or plain in seen:
@@ -308,14 +362,17 @@ def _dump_nodes(recipe: Recipe, kind: str, name: str, source: Source) -> list[No
     inputs = {"file": f"source/{name}"}
     if recipe.dumps.removed is not None:
         inputs["removed"] = "source/removed"
-    section = _dump(recipe.dumps, "comments", "submissions", "removed")
+    section = recipe.dumps.result("comments", "submissions", "corpora", "csv", "removed")
     config = {
         "dumps": section,
+        "name": name,
         "kind": kind,
         "width": recipe.threads.width,
         "simulated": simulated,
         "salt": "" if simulated else _salt(),
     }
+    if source.path is not None and kind != CORPUS and separator(source.path.name) is not None:
+        config["csv"] = _table(recipe, kind, source.path)
     above = {"world": "world"} if simulated else {}
     return [
         Node(f"source/{name}", inputs=above, source=source),
@@ -323,10 +380,23 @@ def _dump_nodes(recipe: Recipe, kind: str, name: str, source: Source) -> list[No
             f"dumps/{name}",
             inputs=inputs,
             config=config,
+            manner={"dumps": recipe.dumps.manner()},
             job=STAGES["dumps"].job,
             files=_beside("karma/dumps"),
         ),
     ]
+
+
+def _table(recipe: Recipe, kind: str, path: Path) -> dict[str, Any]:
+    """Which column of a CSV file holds what. Raises RecipeError if the recipe does not say so."""
+    table = recipe.dumps.csv.table(kind)
+    if table is None:
+        raise RecipeError(
+            f"dumps.csv.{kind}",
+            f"it is missing, and {path} is CSV",
+            "Say which of its columns holds what; docs/data.md shows how.",
+        )
+    return table.result()
 
 
 def _salt() -> str:
@@ -341,21 +411,59 @@ def _salt() -> str:
     return hmac.new(salt.encode(), b"karma salt", hashlib.sha256).hexdigest()[:16]
 
 
-def _threads(recipe: Recipe, dumps: list[str], ranges: dict[str, list[str]] | None) -> list[Node]:
-    config = {"threads": _dump(recipe.threads)}
-    job = STAGES["threads"].job
-    if ranges is None:
-        return [Node("threads", inputs={d: d for d in dumps}, config=config, job=job)]
-    spans = sorted({span for found in ranges.values() for span in found}, key=_span_order)
+def _signatures(recipe: Recipe, dumps: list[Node]) -> list[Node]:
+    """What tells the near-duplicates of each dump's comments."""
+    settings = recipe.threads
+    if settings.duplicate_chars is None:
+        return []
     return [
         Node(
-            f"threads/{span}",
-            inputs={d: d for d in dumps if span in ranges[d]},
-            config={**config, "range": span},
-            job=job,
+            _signature(dump.id),
+            inputs={"dump": dump.id},
+            config={
+                "threads": {
+                    "duplicate_chars": settings.duplicate_chars,
+                    "bots": settings.bots,
+                }
+            },
+            manner={"threads": settings.manner()},
+            job="karma.threads.signatures:run",
         )
-        for span in spans
+        for dump in dumps
+        if dump.config["kind"] != "submissions"
     ]
+
+
+def _signature(dump: str) -> str:
+    return f"threads/signatures/{dump.removeprefix('dumps/')}"
+
+
+def _threads(recipe: Recipe, dumps: list[Node], extents: dict[str, Extent] | None) -> list[Node]:
+    config = {"threads": recipe.threads.result()}
+    job = STAGES["threads"].job
+    manner = {"threads": recipe.threads.manner()}
+    if extents is None:
+        inputs = {d.id: d.id for d in dumps}
+        return [Node("threads", inputs=inputs, config=config, manner=manner, job=job)]
+    spans = {span for found in extents.values() for span in found.ranges}
+    signed = {s.inputs["dump"]: s.id for s in _signatures(recipe, dumps)}
+    nodes = []
+    for span in sorted(spans, key=_span_order):
+        touching = [d.id for d in dumps if span in extents[d.id].ranges]
+        last = max(extents[name].month for name in touching)
+        # Later months are no part of a range that they do not touch, so they leave it as it is.
+        before = {d: s for d, s in signed.items() if extents[d].month <= last}
+        nodes.append(
+            Node(
+                f"threads/{span}",
+                inputs={d: d for d in touching}
+                | {f"signatures/{d.removeprefix('dumps/')}": s for d, s in before.items()},
+                config={**config, "range": span},
+                manner=manner,
+                job=job,
+            )
+        )
+    return nodes
 
 
 def _span_order(span: str) -> tuple[int, str]:
@@ -373,13 +481,13 @@ def _data(recipe: Recipe, threads: dict[str, str]) -> list[Node]:
         Node(
             "labels",
             inputs=threads,
-            config={"labels": _dump(recipe.labels)},
+            config={"labels": recipe.labels.result()},
             job=STAGES["labels"].job,
         ),
         Node(
             "prompts/reddit",
             inputs=threads,
-            config={"prompts": _dump(recipe.prompts.reddit)},
+            config={"prompts": recipe.prompts.reddit.result()},
             job="karma.prompts.job:reddit",
         ),
         Node(
@@ -387,11 +495,27 @@ def _data(recipe: Recipe, threads: dict[str, str]) -> list[Node]:
             inputs={"instructions": "instructions"},
             # Where the data lie is no part of the key, what they hold is: their digest.
             config={
-                "prompts": _dump(unexposed, *(() if from_hub else ("instructions",))),
+                "prompts": unexposed.result(*(() if from_hub else ("instructions",))),
             },
             job="karma.prompts.job:unexposed",
         ),
     ]
+
+
+def _card(recipe: Recipe, dumps: list[Node], threads: dict[str, str]) -> Node:
+    """The data card. The report reads it, and nothing that is trained."""
+    return Node(
+        "labels/card",
+        inputs={"labels": "labels", **threads, **{n.id: n.id for n in dumps}},
+        config={
+            "labels": recipe.labels.result(),
+            # The width of ranges says nothing of a conversation.
+            "threads": recipe.threads.result("width"),
+            "removed": recipe.dumps.removed is not None,
+            "simulated": any(n.config["simulated"] for n in dumps),
+        },
+        job="karma.labels.card:run",
+    )
 
 
 def _models(recipe: Recipe, threads: dict[str, str]) -> list[Node]:
@@ -416,7 +540,7 @@ def _base(recipe: Recipe) -> Node:
     elif base.tiny is not None:
         nodes = {"world": "source/base_text", "instructions": "instructions"}
         inputs = {f"text/{text}": nodes[text] for text in base.tiny.text}
-    config = _dump(base)
+    config = base.result()
     if base.folder is not None:
         config["folder"] = ""  # where it lies is no part of the key, what it holds is
     return Node("base", inputs=inputs, config={"base": config}, job=STAGES["base"].job)
@@ -424,7 +548,7 @@ def _base(recipe: Recipe) -> Node:
 
 def _sft(recipe: Recipe, exposure: str, seed: int, threads: dict[str, str]) -> Node:
     inputs = {"base": "base"}
-    config: dict[str, Any] = {"sft": _dump(recipe.sft), "exposure": exposure, "seed": seed}
+    config: dict[str, Any] = {"sft": recipe.sft.result(), "exposure": exposure, "seed": seed}
     where = recipe.prompts.unexposed.instructions
     if exposure == "reddit":
         inputs |= threads
@@ -432,19 +556,35 @@ def _sft(recipe: Recipe, exposure: str, seed: int, threads: dict[str, str]) -> N
         inputs["instructions"] = "instructions"
         if pinned(where):
             config["instructions"] = where
-    return Node(f"sft/{exposure}/{seed}", inputs=inputs, config=config, job=STAGES["sft"].job)
+    return Node(
+        f"sft/{exposure}/{seed}",
+        inputs=inputs,
+        config=config,
+        manner={"sft": recipe.sft.manner()},
+        job=STAGES["sft"].job,
+    )
 
 
 def _reward(recipe: Recipe, name: str, seed: int, threads: dict[str, str]) -> Node:
     variant = recipe.reward.gold if name == "gold" else name
-    config = {
-        "reward": _dump(recipe.reward, "variants", "gold"),
+    config: dict[str, Any] = {
+        "reward": recipe.reward.result("variants", "gold"),
         "variant": declared(variant, recipe.reward.variants),
         "use": "gold" if name == "gold" else "reward",
         "seed": seed,
     }
     inputs = {"labels": "labels", "base": "base", **threads}
-    return Node(f"reward/{name}/{seed}", inputs=inputs, config=config, job=STAGES["reward"].job)
+    backbone = recipe.reward.backbone
+    if backbone is not None and backbone.folder is not None:
+        inputs["backbone"] = "source/backbone"
+        config["reward"]["backbone"]["folder"] = ""  # what it holds counts, not where it lies
+    return Node(
+        f"reward/{name}/{seed}",
+        inputs=inputs,
+        config=config,
+        manner={"reward": recipe.reward.manner()},
+        job=STAGES["reward"].job,
+    )
 
 
 def _policy(recipe: Recipe, exposure: str, variant: str, seed: int) -> Node:
@@ -457,11 +597,12 @@ def _policy(recipe: Recipe, exposure: str, variant: str, seed: int) -> Node:
             "prompts": f"prompts/{exposure}",
         },
         config={
-            "policy": _dump(recipe.policy, "exposures", "variants"),
+            "policy": recipe.policy.result("exposures", "variants"),
             "exposure": exposure,
             "variant": variant,
             "seed": seed,
         },
+        manner={"policy": recipe.policy.manner()},
         job=STAGES["policy"].job,
     )
 
@@ -499,11 +640,18 @@ def _cell(recipe: Recipe, model: str, name: str) -> Node:
         inputs |= {"prompts": f"prompts/{exposure}", "gold": f"reward/gold/{seed}", "base": "base"}
         if parts[0] == "policy":
             inputs["reward"] = f"reward/{parts[2]}/{seed}"
+    settings = recipe.evals.result()
+    settings = {field: settings[field] for field in entry.settings}
+    classifier = recipe.evals.toxicity.classifier
+    if "toxicity" in settings and classifier is not None and classifier.folder is not None:
+        inputs["classifier"] = "source/toxicity_classifier"
+        settings["toxicity"]["classifier"]["folder"] = ""
     return Node(
         f"evals/{model}/{name}",
         inputs=inputs,
+        manner={"evals": recipe.evals.manner()},
         config={
-            "evals": _dump(recipe.evals, "data", "benchmarks"),
+            "evals": settings,
             "benchmark": name,
             "module": entry.module,
             "seed": seed,
@@ -514,17 +662,17 @@ def _cell(recipe: Recipe, model: str, name: str) -> Node:
     )
 
 
-def _report(recipe: Recipe, nodes: list[Node]) -> Node:
-    wanted = ("evals", "reward", "policy", "labels", "dumps", "threads")
-    inputs = {n.id: n.id for n in nodes if n.stage in wanted}
+def _report(recipe: Recipe, nodes: list[Node], threads: dict[str, str]) -> Node:
+    wanted = ("evals", "reward", "policy", "labels", "dumps")
+    inputs = threads | {n.id: n.id for n in nodes if n.stage in wanted}
     evals = [n for n in nodes if n.stage == "evals"]
     # How to run is no part of what was found.
-    whole = _dump(recipe, "slots", "gates")
+    whole = recipe.result("slots", "gates")
     return Node(
         "report",
         inputs=inputs,
         config={
-            "report": _dump(recipe.report),
+            "report": recipe.report.result(),
             "recipe": whole,
             "models": models(recipe),
             "benchmarks": list(dict.fromkeys(n.id.rsplit("/", 1)[1] for n in evals)),
@@ -539,12 +687,6 @@ def _beside(folder: str) -> tuple[str, ...]:
     """The files of a folder of the project that are no code: templates, lists."""
     found = (p for p in (PROJECT / folder).glob("*") if p.is_file() and p.suffix != ".py")
     return tuple(sorted(_relative(p) for p in found))
-
-
-def _dump(section: Any, *without: str) -> dict[str, Any]:
-    """A section as JSON, less the fields that the stage does not read."""
-    document: dict[str, Any] = section.model_dump(mode="json", exclude=set(without))
-    return document
 
 
 def find(dag: Dag, instance: str) -> Node:

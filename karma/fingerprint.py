@@ -21,7 +21,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TypedDict
 
-from karma.store import canonical
+from karma.store import canonical, sha256
 
 PROJECT = Path(__file__).parents[1]
 
@@ -72,7 +72,25 @@ def minor(library: str) -> str:
 @cache
 def text_digest(path: Path) -> str:
     """The SHA-256 of a file of the project."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    return sha256(path)
+
+
+def edited(document: dict[str, Any], kinds: tuple[str, ...] = ("code", "sql", "file")) -> list[str]:
+    """What of the project's own files is no longer as the fingerprint ``document`` says.
+
+    Reads the disk anew, whatever was digested before; a module that only got another comment is
+    not edited.
+    """
+    found = []
+    for kind in kinds:
+        for name, digest in document.get(kind, {}).items():
+            path = _file(name) if kind == "code" else PROJECT / name
+            now = None
+            if path is not None and path.exists():
+                now = _parse(path)[0] if kind == "code" else sha256(path)
+            if now != digest:
+                found.append(name)
+    return found
 
 
 def code(module: str) -> dict[str, str]:
@@ -103,6 +121,21 @@ def _module(name: str) -> tuple[str, tuple[str, ...]]:
     path = _file(name)
     if path is None:
         raise ModuleNotFoundError(f"no module {name} in {PROJECT}")
+    digest, imports = _parse(path)
+    # Importing karma.policy.ppo runs karma/__init__.py and karma/policy/__init__.py too.
+    imports = imports | {name.rsplit(".", n)[0] for n in range(1, name.count(".") + 1)}
+    return digest, tuple(i for i in sorted(imports) if i.split(".")[0] == "karma" and _file(i))
+
+
+def _parse(path: Path) -> tuple[str, frozenset[str]]:
+    """The digest of a module's code, and the names that it imports."""
+    found = path.stat()
+    return _parse_once(path, found.st_mtime_ns, found.st_size)
+
+
+@cache
+def _parse_once(path: Path, _time: int, _size: int) -> tuple[str, frozenset[str]]:
+    """As ``_parse``; the time and size make an edited file another one."""
     tree = ast.parse(path.read_bytes())
     imports = set()
     for node in ast.walk(tree):
@@ -112,10 +145,7 @@ def _module(name: str) -> tuple[str, tuple[str, ...]]:
             imports.add(node.module)
             imports |= {f"{node.module}.{alias.name}" for alias in node.names}
         _drop_docstring(node)
-    # Importing karma.policy.ppo runs karma/__init__.py and karma/policy/__init__.py too.
-    imports |= {name.rsplit(".", n)[0] for n in range(1, name.count(".") + 1)}
-    ours = tuple(i for i in sorted(imports) if i.split(".")[0] == "karma" and _file(i))
-    return hashlib.sha256(ast.dump(tree).encode()).hexdigest(), ours
+    return hashlib.sha256(ast.dump(tree).encode()).hexdigest(), frozenset(imports)
 
 
 def _drop_docstring(node: ast.AST) -> None:

@@ -2,7 +2,8 @@
 
 Each entry is one file, named so that the order of names is the order of events. An entry that a
 process began to send is marked first, so that whoever sends it again looks for what arrived before.
-This module knows nothing of MLflow, so that ``karma run`` can see an empty outbox at once.
+One that the server refuses is set aside in ``refused/``; moved back, it is sent again. This module
+knows nothing of MLflow, so that ``karma run`` can see an empty outbox at once.
 """
 
 import json
@@ -22,11 +23,10 @@ class Outbox:
     def __init__(self, root: Path) -> None:
         self.folder = root / "outbox"
 
-    def put(self, entry: dict[str, Any]) -> None:
-        """Keep an entry; it survives this process. Gives it an ``entry`` id of its own."""
-        document = {"entry": uuid.uuid4().hex, **entry}
-        name = f"{time.time_ns():020d}-{document['entry'][:8]}.json"
-        write_atomically(self.folder / name, json.dumps(document).encode())
+    def put(self, path: Path) -> None:
+        """Take in the entry that ``write`` left at ``path``, in one step. Raises OSError."""
+        name = f"{time.time_ns():020d}-{uuid.uuid4().hex[:8]}.json"
+        path.rename(self.folder / name)
 
     def waiting(self) -> list[Path]:
         """The entries that wait, oldest first, begun ones included."""
@@ -39,3 +39,15 @@ class Outbox:
         if not again:
             path = path.rename(path.with_name(path.name + SENDING))
         return path, json.loads(path.read_bytes()), again
+
+    def refuse(self, path: Path) -> Path:
+        """Set a begun entry aside; its new path."""
+        folder = self.folder / "refused"
+        folder.mkdir(exist_ok=True)
+        return path.rename(folder / path.name.removesuffix(SENDING))
+
+
+def write(path: Path, entry: dict[str, Any]) -> None:
+    """Keep an entry at ``path``, with an ``entry`` id of its own. Raises OSError."""
+    document = {"entry": uuid.uuid4().hex, **entry}
+    write_atomically(path, json.dumps(document).encode())

@@ -19,7 +19,7 @@ import hashlib
 from dataclasses import dataclass, field
 from typing import Any
 
-from karma.dag import Dag, Node, Source, build, fingerprint
+from karma.dag import Dag, Extent, Node, Source, build, fingerprint
 from karma.fingerprint import Cause, differences, key_of
 from karma.recipe import Recipe
 from karma.store import Store, canonical
@@ -85,26 +85,24 @@ def plan(name: str, recipe: Recipe, store: Store) -> Plan:
     """The plan of a recipe, with one ``threads`` entry while the dumps are not there."""
     first = build(name, recipe)
     entries = _states(first, store)
-    ranges = known_ranges(first, store, {e.node.id: e.key for e in entries.values()})
-    if ranges is None:
+    extents = known_extents(first, store, {e.node.id: e.key for e in entries.values()})
+    if extents is None:
         return Plan(first, entries)
-    dag = build(name, recipe, ranges)
+    dag = build(name, recipe, extents)
     return Plan(dag, _states(dag, store))
 
 
-def known_ranges(
-    dag: Dag, store: Store, keys: dict[str, str | None]
-) -> dict[str, list[str]] | None:
-    """The thread ranges of each dump, from the records; None if one has no record yet."""
-    ranges = {}
+def known_extents(dag: Dag, store: Store, keys: dict[str, str | None]) -> dict[str, Extent] | None:
+    """What each dump holds, from the records; None if one has no record yet."""
+    extents = {}
     for node in dag.nodes.values():
         if node.stage == "dumps":
             key = keys.get(node.id)
             record = store.record("dumps", key) if key else None
             if record is None:
                 return None
-            ranges[node.id] = record["ranges"]
-    return ranges
+            extents[node.id] = Extent(tuple(record["ranges"]), record["month"])
+    return extents
 
 
 def _states(dag: Dag, store: Store) -> dict[str, Entry]:
@@ -181,15 +179,14 @@ def _stage(dag: Dag, node: Node, above: dict[str, Entry], store: Store) -> Entry
         causes = differences(before["fingerprint"], rest) if before and rest else []
         return Entry(node, PENDING, causes=causes, last_seconds=seconds)
     key = key_of(document)
-    record = store.record(node.stage, key)
+    record, error = store.record(node.stage, key), store.failure(key)
     if record is not None:
         seconds = record["seconds"]
         if store.intact(record["digest"]):
             return Entry(node, FRESH, key, record["digest"], last_seconds=seconds)
         cause = Cause(kind="missing", what="files", old=record["digest"], new=None)
-        return Entry(node, MISSING, key, record["digest"], [cause], seconds)
+        return Entry(node, MISSING, key, record["digest"], [cause], seconds, error)
     causes = differences(before["fingerprint"], document) if before else []
-    error = store.failure(key)
     if error is not None:
         return Entry(node, FAILED, key, None, causes, seconds, error)
     if before is not None:

@@ -70,10 +70,13 @@ class Recipe(Section):
     @model_validator(mode="after")
     def _names_exist(self) -> Self:
         """There are dumps, none named twice, and what is named elsewhere is declared."""
-        if not self.dumps.comments:
-            raise ValueError("dumps.comments is missing: name files, or world for the simulator's")
+        if not self.dumps.comments and not self.dumps.corpora:
+            raise ValueError(
+                "dumps.comments is missing: name files, world for the simulator's, or dumps.corpora"
+            )
         _distinct("dumps.comments", self.dumps.comments)
         _distinct("dumps.submissions", self.dumps.submissions)
+        _distinct("dumps.corpora", self.dumps.corpora)
         if self.policy.exposures != "all":
             _known("policy.exposures", self.policy.exposures, EXPOSURES)
         if self.policy.variants != "all":
@@ -87,14 +90,18 @@ class Recipe(Section):
     @model_validator(mode="after")
     def _paths_are_possible(self) -> Self:
         """No path is one that no disk can hold; whether there is something is asked by a plan."""
-        dumps = self.dumps
+        dumps, backbone = self.dumps, self.reward.backbone
+        classifier = self.evals.toxicity.classifier
         for field, value in {
             "dumps.comments": dumps.comments,
             "dumps.submissions": dumps.submissions,
+            "dumps.corpora": dumps.corpora,
             "dumps.removed": dumps.removed,
             "prompts.unexposed.instructions": self.prompts.unexposed.instructions,
             "base.folder": self.base.folder,
+            "reward.backbone.folder": backbone.folder if backbone else None,
             "evals.data": self.evals.data,
+            "evals.toxicity.classifier.folder": classifier.folder if classifier else None,
         }.items():
             for path in value if isinstance(value, tuple) else (value,):
                 _possible(field, path or "")

@@ -9,7 +9,8 @@ Layout below the root (the workspace):
     tries/<recipe>/<instance>.json the key that it was last run under, finished or not
     runs/<key>.json                the MLflow run that made the record's artefact
     scratch/<key>/                 a job in work: out/, state/ (checkpoints), log.txt, failure.json
-    outbox/, open/                 what MLflow has not been told yet; runs that go on
+    outbox/                        what MLflow has not been told yet
+    open/<run>/                    a run that goes on: what MLflow will be told once it is done
     locks/                         one file a key, held with flock while its job runs
     sources.json                   digests of input files, by path, size, mtime and inode
 
@@ -53,11 +54,16 @@ def write_atomically(path: Path, data: bytes) -> None:
     """Put ``data`` at ``path`` so that a reader sees all of it or what was there before."""
     path.parent.mkdir(parents=True, exist_ok=True)
     new = path.with_name(f".{path.name}.{os.getpid()}.{time.monotonic_ns()}")
-    with new.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    new.rename(path)
+    try:
+        with new.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        new.rename(path)
+    except BaseException:
+        # A full disk must not fill further with what nobody looks at.
+        new.unlink(missing_ok=True)
+        raise
     _sync_folder(path.parent)
 
 
@@ -109,7 +115,8 @@ class Store:
     def create(self) -> None:
         """Make the folders. Raises WorkspaceError if the workspace cannot be written."""
         try:
-            for name in ("objects", "records", "refs", "runs", "scratch", "outbox", "locks"):
+            folders = ("objects", "records", "refs", "runs", "scratch", "outbox", "open", "locks")
+            for name in folders:
                 (self.root / name).mkdir(parents=True, exist_ok=True)
             probe = self.root / f".probe.{os.getpid()}"
             probe.write_bytes(b"")
@@ -148,11 +155,18 @@ class Store:
         """What is known of the artefact that ``key`` stands for, or None if it was never built."""
         return read_json(self.root / "records" / stage / f"{key}.json")
 
-    def commit(self, stage: str, key: str, facts: dict[str, Any]) -> dict[str, Any]:
+    def commit(
+        self,
+        stage: str,
+        key: str,
+        facts: dict[str, Any],
+        before: Callable[[dict[str, Any]], None] = lambda _: None,
+    ) -> dict[str, Any]:
         """Turn ``scratch/<key>/out`` into an artefact and write its record; return the record.
 
         ``facts`` (fingerprint, seconds, memory, ...) become part of the record. If another process
         was first, its record stands and is returned. A record whose artefact is gone is replaced.
+        ``before`` gets the record just before it is written, the artefact being in its place.
         """
         out = self.root / "scratch" / key / "out"
         files = manifest_of(out)
@@ -167,6 +181,7 @@ class Store:
         if standing is not None and self.intact(standing["digest"]):
             record = standing
         else:
+            before(record)
             write_atomically(
                 self.root / "records" / stage / f"{key}.json",
                 json.dumps(record, indent=1, sort_keys=True).encode(),
@@ -263,8 +278,12 @@ class Store:
 
     def recipes(self) -> list[str]:
         """The recipes that were ever run here, the latest first."""
-        found = sorted((self.root / "tries").glob("*"), key=lambda p: p.stat().st_mtime)
-        return [path.name for path in reversed(found)]
+        tries = self.root / "tries"
+        last = {
+            folder.name: max(path.stat().st_mtime for path in folder.rglob("*.json"))
+            for folder in tries.glob("*")
+        }
+        return sorted(last, key=lambda name: last[name], reverse=True)
 
     def mlflow_run(self, key: str) -> dict[str, str] | None:
         """The MLflow run that made the artefact of ``key``, once the server has been told."""
@@ -277,11 +296,10 @@ class Store:
     def log_folder(self, stage: str, key: str) -> Path | None:
         """Where a finished job's log lies, or that of a job in work; None if there is none."""
         record = self.record(stage, key)
+        folders = [self.root / "scratch" / key]
         if record is not None:
-            folder = self.path(record["digest"]) / "log" / key
-            return folder if folder.exists() else None
-        folder = self.root / "scratch" / key
-        return folder if folder.exists() else None
+            folders.insert(0, self.path(record["digest"]) / "log" / key)
+        return next((folder for folder in folders if folder.exists()), None)
 
     # Input files
 

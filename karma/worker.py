@@ -24,7 +24,8 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from karma import jobs
-from karma.errors import StageError, UserError
+from karma.errors import InputError, StageError, UserError
+from karma.fingerprint import edited
 
 # Before torch is imported: a thread that waits must not spin.
 ENVIRONMENT = {
@@ -49,14 +50,21 @@ class Worker:
             env={**os.environ, **ENVIRONMENT, **extra},
         )
 
-    def run(self, spec: dict[str, Any], folder: Path, report: jobs.Progress) -> dict[str, Any]:
+    def run(
+        self,
+        spec: dict[str, Any],
+        folder: Path,
+        fingerprint: dict[str, Any],
+        report: jobs.Progress,
+    ) -> dict[str, Any]:
         """Run a job in ``folder`` (``out/``, ``state/``, ``log.txt``); return time and memory.
 
-        Raises UserError for the user's mistakes, StageError for anything else.
+        Raises UserError for the user's mistakes, also if the project's files that the job uses are
+        not as ``fingerprint`` says; StageError for anything else.
         """
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        line = json.dumps({"spec": spec, "folder": str(folder)})
+        line = json.dumps({"spec": spec, "folder": str(folder), "fingerprint": fingerprint})
         try:
             self._process.stdin.write(line.encode() + b"\n")
             self._process.stdin.flush()
@@ -119,13 +127,14 @@ class Pool:
         self,
         spec: dict[str, Any],
         folder: Path,
+        fingerprint: dict[str, Any],
         report: jobs.Progress,
         started: Callable[[], None],
     ) -> dict[str, Any]:
         """Wait for a slot, say so, and run the job in it. Raises as ``Worker.run`` does."""
         with self._slot() as worker:
             started()
-            return worker.run(spec, folder, report)
+            return worker.run(spec, folder, fingerprint, report)
 
     @contextlib.contextmanager
     def _slot(self) -> Iterator[Worker]:
@@ -166,7 +175,8 @@ def main() -> None:
     threading.Thread(target=_listen, args=(waiting,), daemon=True).start()
     while True:
         request = json.loads(waiting.get())
-        _send(messages, _perform(request["spec"], Path(request["folder"]), messages))
+        folder = Path(request["folder"])
+        _send(messages, _perform(request["spec"], folder, request["fingerprint"], messages))
 
 
 def _listen(waiting: "queue.Queue[bytes]") -> None:
@@ -176,7 +186,9 @@ def _listen(waiting: "queue.Queue[bytes]") -> None:
     os._exit(1)
 
 
-def _perform(spec: dict[str, Any], folder: Path, messages: BinaryIO) -> dict[str, Any]:
+def _perform(
+    spec: dict[str, Any], folder: Path, fingerprint: dict[str, Any], messages: BinaryIO
+) -> dict[str, Any]:
     with (folder / "log.txt").open("ab") as log:
         os.dup2(log.fileno(), 1)
         os.dup2(log.fileno(), 2)
@@ -192,7 +204,10 @@ def _perform(spec: dict[str, Any], folder: Path, messages: BinaryIO) -> dict[str
     Path("/proc/self/clear_refs").write_text("5")  # the peak of memory starts anew
     wall, processor = time.monotonic(), time.process_time()
     try:
+        _require_unedited(edited(fingerprint))
         jobs.call(spec, folder / "out", folder / "state", report)
+        # Modules were imported at the start; statements and lists are read as the job goes.
+        _require_unedited(edited(fingerprint, ("sql", "file")))
     except UserError as error:
         print(f"error: {error}")
         return {"type": "error", "user": True, "message": str(error)}
@@ -208,6 +223,14 @@ def _perform(spec: dict[str, Any], folder: Path, messages: BinaryIO) -> dict[str
         "cpu_seconds": round(time.process_time() - processor, 3),
         "peak_mib": _peak_mib(),
     }
+
+
+def _require_unedited(names: list[str]) -> None:
+    """What is committed under a key must have been made by the code that the key stands for."""
+    if names:
+        raise InputError(
+            ", ".join(names), "edited since the run was planned", "Run again; what is done is kept."
+        )
 
 
 def _peak_mib() -> int:

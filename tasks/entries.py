@@ -1,6 +1,7 @@
 """What MLflow is told of a run: its parent, each stage that ran, its end."""
 
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from karma.dag import STAGES, Node
@@ -10,6 +11,9 @@ if TYPE_CHECKING:
     from tasks.stage import Run
 
 DIGEST = 16  # characters of a digest that MLflow's pages show
+# What a person reads of an artefact; MLflow gets a copy of each that is small.
+READABLE = ("profile.json", "card.md", "*.png")
+SMALL = 1 << 20  # bytes
 
 
 def _now() -> int:
@@ -52,45 +56,42 @@ def stage(run: "Run", node: Node, record: dict[str, Any]) -> dict[str, Any]:
         "datasets": datasets(run, node, record),
         "models": [_key(run, n) for n in node.inputs.values() if _makes(run, n) == "model"],
         "makes": STAGES[node.stage].makes,
+        # The report's files are attached to the parent run.
+        "artifacts": readable(folder) if node.stage != "report" else [],
         "path": str(folder),
         "upstream": [(n, _key(run, n)) for n in node.inputs.values()],
     }
 
 
-def evaluation(run: "Run", model: str, nodes: list[Node]) -> dict[str, Any]:
-    """A child run: one model's benchmarks, each score tied to the model and the data set."""
-    records = {node.id: run.store.record("evals", _key(run, node.id)) or {} for node in nodes}
-    metrics: dict[str, Any] = {}
-    data: dict[str, Any] = {}
-    for node in nodes:
-        numbers = read_json(run.store.path(records[node.id]["digest"]) / "metrics.json") or {}
-        benchmark = node.config["benchmark"]
-        source = node.inputs.get("data", node.inputs.get("prompts", ""))
-        digest = run.outcomes[source].digest[:DIGEST]
-        data[source] = _dataset(source, digest, source, "evaluation", {})
-        metrics |= {
-            f"{benchmark}/{name}": {"value": value, "dataset": source, "digest": digest}
-            for name, value in numbers.items()
-        }
-    starts = [int(r["began"] * 1000) for r in records.values()]
-    ends = [int((r["began"] + r["seconds"]) * 1000) for r in records.values()]
-    upstream = {name for node in nodes for name in node.inputs.values()}
+def evaluation(run: "Run", node: Node, record: dict[str, Any]) -> dict[str, Any]:
+    """One benchmark of a model's child run; the journal joins those of one model.
+
+    Each score is tied to the model and to the data set.
+    """
+    model, benchmark = node.inputs["model"], node.config["benchmark"]
+    source = node.inputs.get("data", node.inputs.get("prompts", ""))
+    digest = run.outcomes[source].digest[:DIGEST]
+    numbers = read_json(run.store.path(record["digest"]) / "metrics.json") or {}
+    start = int(record["began"] * 1000)
     return {
         "kind": "stage",
         "experiment": run.dag.recipe,
         "parent": run.id,
         "name": f"evals/{model}",
-        "keys": [record["key"] for record in records.values()],
-        "start": min(starts),
-        "end": max(ends),
+        "keys": [record["key"]],
+        "start": start,
+        "end": start + int(record["seconds"] * 1000),
         "status": "FINISHED",
-        "tags": {**tags(run, nodes[0]), "digest": run.outcomes[model].digest},
-        "params": flat(nodes[0].config["evals"]),
-        "metrics": metrics,
-        "datasets": list(data.values()),
+        "tags": {**tags(run, node), "digest": run.outcomes[model].digest},
+        "params": flat(node.config["evals"]),
+        "metrics": {
+            f"{benchmark}/{name}": {"value": value, "dataset": source, "digest": digest}
+            for name, value in numbers.items()
+        },
+        "datasets": [_dataset(source, digest, source, "evaluation", {})],
         "models": [_key(run, model)],
         "makes": "scores",
-        "upstream": sorted((name, _key(run, name)) for name in upstream),
+        "upstream": [[name, _key(run, name)] for name in sorted(set(node.inputs.values()))],
     }
 
 
@@ -108,17 +109,23 @@ def end(run: "Run", status: str, note: str, artifacts: list[str]) -> dict[str, A
     }
 
 
-def killed(run: str) -> dict[str, Any]:
-    """The end of a parent run whose process died."""
+def killed(run: "Run") -> dict[str, Any]:
+    """The end of a parent run whose process died; when is not known, so it is when MLflow hears."""
     return {
         "kind": "end",
-        "keys": [run],
-        "end": _now(),
+        "keys": [run.id],
+        "end": None,
         "status": "KILLED",
-        "note": "Its process died; the next run went on from what was done.",
+        "note": "It ended before it was done; the next run goes on from what it made.",
         "cached": [],
         "artifacts": [],
     }
+
+
+def readable(folder: Path) -> list[str]:
+    """The small files of an artefact that are for people: profiles, cards and their figures."""
+    found = [path for pattern in READABLE for path in sorted(folder.glob(pattern))]
+    return [str(path) for path in found if path.stat().st_size <= SMALL]
 
 
 def datasets(run: "Run", node: Node, record: dict[str, Any]) -> list[dict[str, Any]]:

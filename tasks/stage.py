@@ -22,7 +22,7 @@ from karma import worker
 from karma.dag import SOURCES, STAGES, Dag, Node, fingerprint
 from karma.errors import InputError, StageError, UserError
 from karma.fingerprint import key_of
-from karma.outbox import Outbox
+from karma.journal import Journal
 from karma.plan import source_digest
 from karma.store import Store
 from tasks import entries
@@ -61,7 +61,7 @@ class Run:
         self.dag = dag
         self.store = store
         self.console = console
-        self.outbox = Outbox(store.root)
+        self.journal = Journal(store, self.id, console.say)
         self.outcomes: dict[str, Outcome] = {}
         self.failures: dict[str, Exception] = {}
         self.ended = False
@@ -198,7 +198,7 @@ def _run_job(run: Run, node: Node, key: str, document: dict[str, Any]) -> dict[s
     store.set_try(run.dag.recipe, node.id, key)
     spec = {
         "job": node.job,
-        "config": node.config,
+        "config": node.job_config,
         "inputs": {r: str(p) for r, n in node.inputs.items() if (p := _path(run, n)) is not None},
         "compute": run.dag.settings.compute if STAGES[node.stage].trained else "cpu",
     }
@@ -207,6 +207,7 @@ def _run_job(run: Run, node: Node, key: str, document: dict[str, Any]) -> dict[s
         usage = run.pool(node.stage).run(
             spec,
             folder,
+            document,
             lambda done, total, unit: run.console.progress(node.id, done, total, unit),
             lambda: run.console.started(node.id),
         )
@@ -215,18 +216,22 @@ def _run_job(run: Run, node: Node, key: str, document: dict[str, Any]) -> dict[s
         store.fail(key, str(error))
         raise
     _keep_log(folder)
-    ranges = _ranges(folder / "out") if node.stage == "dumps" else []
-    facts = {"fingerprint": document, "began": began, "ranges": ranges, **usage}
-    record = store.commit(node.stage, key, facts)
+    extent = _extent(folder / "out") if node.stage == "dumps" else {}
+    facts = {"fingerprint": document, "began": began, "run": run.id, **extent, **usage}
+    made = entries.evaluation if node.stage == "evals" else entries.stage
+    record = store.commit(
+        node.stage, key, facts, lambda new: run.journal.prepare(key, made(run, node, new))
+    )
     run.console.ended(node.id, f"{usage['seconds']:.1f} s")
     if node.stage != "evals":
-        run.outbox.put(entries.stage(run, node, record))
+        run.journal.tell(key)
     return record
 
 
-def _ranges(out: Path) -> list[str]:
-    """The thread ranges that a dump touches, which decide the instances of ``threads``."""
-    return sorted(json.loads((out / "profile.json").read_bytes())["ranges"])
+def _extent(out: Path) -> dict[str, Any]:
+    """What a dump holds, which decides the instances of ``threads`` and what they read."""
+    profile = json.loads((out / "profile.json").read_bytes())
+    return {"ranges": sorted(profile["ranges"]), "month": profile["month"]}
 
 
 def _path(run: Run, name: str) -> Path | None:
@@ -242,12 +247,17 @@ def _path(run: Run, name: str) -> Path | None:
 
 
 def _unchanged(run: Run, node: Node) -> None:
-    """An input file must still be what was hashed. Raises InputError if it changed meanwhile."""
+    """Input files must still be what was hashed. Raises InputError if one changed meanwhile."""
     for name in node.inputs.values():
         source = run.dag.nodes[name].source
-        for path in source.files if source else ():
-            if run.store.known_digest(path) is None:
-                raise InputError(str(path), "it changed during the run", "Run again.")
+        if source is None or not source.files:
+            continue
+        try:
+            same = source_digest(source, run.store, {}) == run.outcomes[name].digest
+        except OSError:
+            same = False
+        if not same:
+            raise InputError(str(source.path), "it changed during the run", "Run again.")
 
 
 def _keep_log(folder: Path) -> None:

@@ -1,6 +1,8 @@
 """The command line: what bad input gets, and what the commands print."""
 
 import json
+import os
+import signal
 import subprocess
 from pathlib import Path
 
@@ -248,3 +250,21 @@ def test_dumps_that_cannot_be_used_are_told_by_name_and_leave_nothing_half_writt
             f"dumps/{name}: " in line and "error:" in line for line in ran.stderr.splitlines()
         )
     assert not list((tmp_path / "w" / "records").glob("dumps/*"))
+
+
+def test_the_pages_are_announced_without_a_password(tmp_path):
+    servers = {
+        "MLFLOW_TRACKING_URI": "http://me:s3cret@127.0.0.1:9",
+        "PREFECT_API_URL": "http://127.0.0.1:9/api",
+    }
+    child = subprocess.Popen(
+        [KARMA, "ui", "--workspace", tmp_path / "w"],
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, **servers},
+    )
+    lines = [child.stdout.readline() for _ in range(3)]
+    child.send_signal(signal.SIGINT)
+    child.communicate(timeout=30)
+    assert lines[0] == "MLflow:  http://127.0.0.1:9\n"
+    assert not any("s3cret" in line for line in lines)

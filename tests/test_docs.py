@@ -1,16 +1,21 @@
 """The documentation says what the code does."""
 
+import json
 import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 from karma.dag import STAGES
+from karma.dumps.columns import CommentColumns, SubmissionColumns
 from karma.evals.catalogue import BENCHMARKS
 from karma.plan import STATES
+from karma.recipe import load
 from karma.reward.recipe import DEFAULTS
+from tests.filled import SMOKE
 
 PROJECT = Path(__file__).parents[1]
 README = (PROJECT / "README.md").read_text()
@@ -76,6 +81,18 @@ def test_every_benchmark_is_described():
 
 def test_every_state_of_the_plan_is_explained():
     assert table((PROJECT / "docs" / "trust.md").read_text(), "state") == list(STATES)
+
+
+def test_the_page_of_data_shows_valid_recipes_and_every_field_of_a_csv_file():
+    text = (PROJECT / "docs" / "data.md").read_text()
+    snippets = re.findall(r"```yaml\n(.*?)```", text, flags=re.DOTALL)
+    for snippet in snippets:
+        section = yaml.safe_load(snippet)["dumps"]
+        assert load(SMOKE, [f"dumps={json.dumps(section, default=str)}"]).dumps
+    rows = text[text.index("| field |") :].partition("\n\n")[0]
+    listed = re.findall(r"`(\w+)`", "".join(row.split("|")[1] for row in rows.splitlines()))
+    assert len(snippets) == 3
+    assert set(listed) == {*CommentColumns.model_fields, *SubmissionColumns.model_fields}
 
 
 @pytest.mark.parametrize("page", [PROJECT / "README.md", *sorted((PROJECT / "docs").glob("*.md"))])

@@ -64,7 +64,8 @@ def dumps(path: Path, kind: str = "comments", **options: Any) -> tuple[dict[str,
     out = path.with_name(path.name + ".out")
     out.mkdir()
     inputs = {"file": path} | {role: options.pop(role) for role in ("removed",) if role in options}
-    config = {"dumps": {}, "kind": kind, "width": 1000, "simulated": True} | options
+    config = {"dumps": {}, "name": path.name, "kind": kind, "width": 1000, "simulated": True}
+    config |= options
     run(Job(config, inputs, out, path.with_name(path.name + ".scratch")))
     profile = json.loads((out / "profile.json").read_text())
     assert profile["lines"] == profile["rows"] + profile["rejected"] + profile["blank"]

@@ -281,7 +281,7 @@ def test_a_classifier_that_fails_is_an_error_and_never_a_zero():
 def test_texts_of_one_class_teach_no_classifier(tmp_path):
     texts = [classifier.Labelled(str(n), False, n % 2 == 0) for n in range(10)]
     with pytest.raises(InputError, match="not both toxic"):
-        classifier.build(ToxicitySettings(), texts, "cpu")
+        classifier.build(ToxicitySettings(), None, texts, "cpu")
 
 
 def test_a_hugging_face_classifier_is_read_at_its_label(tmp_path):
@@ -308,16 +308,16 @@ def test_a_hugging_face_classifier_is_read_at_its_label(tmp_path):
     texts = [classifier.Labelled(f"text {n}", n % 3 == 0, n % 2 == 0) for n in range(12)]
     found = {}
     for label in ("toxic", "fine"):
-        settings = ToxicitySettings(classifier=str(tmp_path), label=label)
-        judge, quality = classifier.build(settings, texts, torch.device("cpu"))
+        settings = ToxicitySettings(classifier={"folder": str(tmp_path), "label": label})
+        judge, quality = classifier.build(settings, tmp_path, texts, torch.device("cpu"))
         assert 0 <= quality["classifier_auc"] <= 1
         found[label] = np.array(classifier.score(judge, ["a b c", "what a thing"]))
     assert found["toxic"] + found["fine"] == pytest.approx([1, 1], abs=1e-5)
-    settings = ToxicitySettings(classifier=str(tmp_path), label="rude")
+    settings = ToxicitySettings(classifier={"folder": str(tmp_path), "label": "rude"})
     with pytest.raises(InputError, match="only fine, toxic"):
-        classifier.build(settings, texts, torch.device("cpu"))
-    with pytest.raises(InputError, match="full revision"):
-        classifier.build(ToxicitySettings(classifier="a/b"), texts, torch.device("cpu"))
+        classifier.build(settings, tmp_path, texts, torch.device("cpu"))
+    with pytest.raises(ValidationError, match="model needs revision"):
+        ToxicitySettings(classifier={"model": "a/b"})
 
 
 # Cells
@@ -470,5 +470,5 @@ def test_the_real_toxicity_file_teaches_a_classifier_that_tells_something(shared
     assert len(found.broken) == 10
     labelled = toxicity.labelled(folder)
     assert len(found.items) + len(labelled) // 2 == 990
-    _, quality = classifier.build(ToxicitySettings(), labelled, "cpu")
+    _, quality = classifier.build(ToxicitySettings(), None, labelled, "cpu")
     assert quality["classifier_auc"] > 0.65

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +73,14 @@ def test_a_valuation_is_the_share_of_training_replies_below_with_ties_in_the_mid
     valuations, _, _ = labels(tmp_path, rows, valuation={"min_group": 1})
     expected = {"1": 0.5 / 4, "2": 2 / 4, "3": 2 / 4, "4": 3.5 / 4}
     assert by_id(valuations, "valuation") == pytest.approx(expected)
+
+
+def test_raw_and_log_score_are_kept(tmp_path):
+    scores = {"none": 0, "one": 1, "high": 99, "low": -7}
+    valuations, _, _ = labels(tmp_path, [reply(id_, score) for id_, score in scores.items()])
+    assert by_id(valuations, "score") == scores
+    expected = {"none": 0, "one": math.log(2), "high": math.log(100), "low": -math.log(8)}
+    assert by_id(valuations, "log_score") == pytest.approx(expected)
 
 
 def test_other_splits_are_read_off_and_change_nothing(tmp_path):

@@ -10,6 +10,7 @@ import pytest
 
 from karma import dag, fingerprint
 from karma.errors import RecipeError
+from karma.evals.catalogue import BENCHMARKS
 from karma.plan import FAILED, FRESH, MISSING, PENDING, STALE, plan
 from karma.recipe import load
 from karma.store import Store
@@ -50,7 +51,9 @@ def test_in_an_empty_workspace_only_the_world_can_be_built_and_threads_is_one_en
 def test_when_everything_was_built_everything_is_fresh_and_threads_has_its_ranges(filled):
     found = states(filled)
     assert set(found.values()) == {FRESH}
-    assert [n for n in found if n.startswith("threads")] == [f"threads/{r}" for r in RANGES]
+    ranges = [f"threads/{r}" for r in RANGES]
+    signatures = ["threads/signatures/RC_2023-01.zst"]
+    assert [n for n in found if n.startswith("threads")] == signatures + ranges
 
 
 def test_a_setting_of_ppo_makes_the_policies_stale_and_what_follows_wait(filled):
@@ -186,3 +189,65 @@ def test_an_unknown_instance_is_told_with_the_nearest(filled):
     made = plan("smoke", load(SMOKE, []), filled)
     with pytest.raises(RecipeError, match="reward/context/0"):
         dag.find(made.dag, "reward/contxt/0")
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        "dumps.memory_mb=2048",
+        "threads.memory_mb=4096",
+        "policy.micro_tokens=512",
+        "policy.checkpoint_every=7",
+        "reward.checkpoint_steps=7",
+        "sft.checkpoint_steps=7",
+        "evals.batch_tokens=512",
+    ],
+)
+def test_how_a_job_runs_makes_nothing_stale_and_reaches_the_job(filled, setting):
+    assert set(states(filled, setting).values()) == {FRESH}
+    section, _, name = setting.partition("=")[0].partition(".")
+    nodes = plan("smoke", load(SMOKE, [setting]), filled).dag.nodes.values()
+    given = {node.job_config[section][name] for node in nodes if node.stage == section}
+    assert given == {int(setting.partition("=")[2])}
+
+
+def test_a_setting_of_generation_makes_only_the_benchmarks_stale_that_generate(filled):
+    stale = {n for n, s in states(filled, "evals.generations=3").items() if s == STALE}
+    assert {name.rsplit("/", 1)[1] for name in stale} == {"toxicity", "replies"}
+    found = states(filled, "evals.toxicity.classifier={folder: x}")
+    assert found["source/toxicity_classifier"] == MISSING
+    changed = {n for n, s in found.items() if s == PENDING and n.startswith("evals/")}
+    assert {name.rsplit("/", 1)[1] for name in changed} == {"toxicity"}
+
+
+def test_what_a_backbones_folder_holds_counts_and_not_where_it_lies(filled, tmp_path):
+    def key(folder: Path) -> str | None:
+        filled.hash_source(folder / "model.safetensors")
+        setting = f"reward.backbone={{folder: {folder}}}"
+        return entry(filled, "reward/context/0", setting).key
+
+    one, two = tmp_path / "one", tmp_path / "two"
+    for folder in (one, two):
+        folder.mkdir()
+        (folder / "model.safetensors").write_bytes(b"weights")
+    assert key(one) == key(two) is not None
+    (two / "model.safetensors").write_bytes(b"other weights")
+    assert key(one) != key(two)
+
+
+def test_every_library_that_a_stage_imports_is_in_its_key():
+    distributions = {"sklearn": "scikit-learn"}
+    for name, stage in dag.STAGES.items():
+        roots = [stage.job.split(":")[0]]
+        if name == "evals":
+            roots += [benchmark.module for benchmark in BENCHMARKS.values()]
+        modules = {module for root in roots for module in fingerprint.code(root)}
+        imported = {i.split(".")[0] for module in modules for i in _imports(module)}
+        foreign = imported - sys.stdlib_module_names - {"karma", "pydantic"}
+        lacking = {distributions.get(i, i) for i in foreign} - set(stage.libraries)
+        assert not lacking, f"{name} does not declare {lacking}"
+
+
+def _imports(module: str) -> frozenset[str]:
+    path = fingerprint._file(module)
+    return fingerprint._parse(path)[1]

@@ -11,7 +11,7 @@ from transformers import LlamaConfig, LlamaForSequenceClassification
 from karma.base import load
 from karma.errors import InputError
 from karma.evals.classifier import Pretrained
-from karma.evals.settings import ToxicitySettings
+from karma.evals.settings import Classifier
 from karma.reward.train import Source, model_of, tokenizer_of
 from tests.tiny_lm import saved, tokenizer
 
@@ -56,8 +56,8 @@ def reward(folder: Path) -> None:
 
 
 def classifier(folder: Path) -> None:
-    settings = ToxicitySettings(classifier=str(folder), revision="0" * 40, label="LABEL_1")
-    Pretrained(settings, torch.device("cpu"))
+    settings = Classifier(folder=str(folder), label="LABEL_1")
+    Pretrained(settings, folder, torch.device("cpu"))
 
 
 def save_classifier(folder: Path) -> Path:

@@ -14,10 +14,10 @@ import pytest
 
 from karma.errors import CheckError
 from karma.jobs import Job, write_json
+from karma.markdown import plain
 from karma.report.collect import collect
 from karma.report.document import build
 from karma.report.job import run
-from karma.report.markdown import plain
 from karma.report.recipe import ReportRecipe
 from karma.report.words import interval, signed
 
@@ -31,7 +31,7 @@ BENCHMARKS = {
 RECIPE: dict[str, Any] = {
     "seeds": [0],
     "compute": "cpu",
-    "dumps": {"comments": "world", "submissions": "world"},
+    "dumps": {"comments": "world", "submissions": "world", "corpora": None},
     "evals": {"data": "world"},
     "labels": {"valuation": {"within": ["subreddit", "age"]}},
     "prompts": {"reddit": {"count": 20}, "unexposed": {"instructions": "world", "count": 20}},

@@ -66,8 +66,8 @@ def test_a_job_can_be_started_by_hand_from_the_head_of_its_log(workspace, tmp_pa
 
 
 def test_a_stage_that_reran_with_the_same_bytes_leaves_what_follows_fresh(copy):
-    # The memory limit is a setting of threads, and changes no byte of what it makes.
-    ran = karma("run", str(SMOKE), *settings("threads.memory_mb=2000"), workspace=copy)
+    # No simulated reply is so long, so the limit changes no byte of what threads makes.
+    ran = karma("run", str(SMOKE), *settings("threads.max_chars=3000"), workspace=copy)
     assert ran.returncode == 0, ran.stderr[-3000:]
     assert "threads/" in ran.stderr
     assert "labels  " not in ran.stderr
@@ -157,3 +157,33 @@ def test_with_mlflow_away_the_run_ends_well_and_the_next_one_delivers_once(copy)
     names = [run.info.run_name for run in client.search_runs([experiment])]
     assert names.count("report") == 1
     assert len(names) == 2
+
+
+def test_of_evaluations_that_were_done_before_a_kill_mlflow_hears_once(copy):
+    more = settings("evals.items=20")
+    database = {"MLFLOW_TRACKING_URI": f"sqlite:///{copy / 'other.db'}"}
+    before = len(list((copy / "records" / "evals").iterdir()))
+    command = [KARMA, "run", str(SMOKE), *more, "--workspace", str(copy)]
+    child = subprocess.Popen(command, stderr=subprocess.DEVNULL, env={**os.environ, **database})
+    wait_until(lambda: len(list((copy / "records" / "evals").iterdir())) > before + 2, 180)
+    child.kill()
+    child.wait()
+    for _ in range(2):
+        ran = karma("run", str(SMOKE), *more, workspace=copy, env=database)
+        assert ran.returncode == 0, ran.stderr[-3000:]
+    import mlflow
+
+    client = mlflow.MlflowClient(database["MLFLOW_TRACKING_URI"])
+    experiment = client.get_experiment_by_name("smoke").experiment_id
+    runs = client.search_runs([experiment])
+    heard = [
+        (run.info.run_name, benchmark)
+        for run in runs
+        for benchmark in {name.split("/")[0] for name in run.data.metrics}
+        if run.data.tags["stage"] == "evals"
+    ]
+    cells = [name for name in states(copy, "evals.items=20") if name.startswith("evals/")]
+    assert sorted(f"{model}/{benchmark}" for model, benchmark in heard) == sorted(cells)
+    children = [(run.data.tags.get("mlflow.parentRunId"), run.info.run_name) for run in runs]
+    assert len(children) == len(set(children))
+    assert {run.info.status for run in runs} == {"FINISHED", "KILLED"}

@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from karma.errors import WorkspaceError
-from karma.store import Store
+from karma.store import Store, write_atomically
 
 FACTS = {"fingerprint": {}, "seconds": 1.0}
 
@@ -87,6 +88,19 @@ def test_a_workspace_that_cannot_be_written_is_told_with_the_way_out(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(WorkspaceError, match=r"cannot be written.*--workspace"):
         Store(tmp_path / "file" / "workspace").create()
+
+
+def test_a_file_that_finds_no_room_leaves_nothing_of_itself(tmp_path):
+    path = tmp_path / "a.json"
+    write_atomically(path, b"before")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, limits[1]))
+    try:
+        with pytest.raises(OSError, match="too large"):
+            write_atomically(path, bytes(1000))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert [(p.name, p.read_bytes()) for p in tmp_path.iterdir()] == [("a.json", b"before")]
 
 
 def test_an_input_file_is_hashed_once_and_again_when_it_changes(store, tmp_path):

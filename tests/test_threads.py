@@ -19,6 +19,7 @@ from karma import sql
 from karma.dumps.job import run as run_dumps
 from karma.errors import CheckError
 from karma.jobs import Job
+from karma.threads import signatures
 from karma.threads.job import run
 from karma.threads.recipe import ThreadsRecipe
 
@@ -77,12 +78,19 @@ def post(name: str = "t", **changes: Any) -> dict[str, Any]:
 
 
 def table(rows: list[dict[str, Any]]) -> pa.Table:
+    rows = [row | {"line": number} for number, row in enumerate(rows, 1)]
     return pa.table(
         {
             name: pa.array([row[name] for row in rows], TYPES.get(name, pa.string()))
             for name in rows[0]
         }
     )
+
+
+def sign(dump: Path, out: Path, scratch: Path, chars: int) -> None:
+    """Make the signatures of a dump's comments."""
+    config = {"threads": {"duplicate_chars": chars, "bots": "drop", "memory_mb": 512}}
+    signatures.run(Job(config, {"dump": dump}, out, scratch))
 
 
 def threads(
@@ -98,8 +106,11 @@ def threads(
             inputs[f"dumps/{file}"] = folder / file
             (folder / file).mkdir()
             pq.write_table(table(rows), folder / file / f"{file}.parquet")
-    for name in ("out", "scratch"):
+    for name in ("out", "scratch", "signatures"):
         (folder / name).mkdir()
+    if chars := recipe.get("duplicate_chars"):
+        inputs["signatures/comments"] = folder / "signatures"
+        sign(folder / "comments", folder / "signatures", folder / "scratch", chars)
     config = {"threads": OPEN | recipe, "range": RANGE}
     run(Job(config, inputs, folder / "out", folder / "scratch"))
     rows = pq.read_table(folder / "out" / "conversations.parquet").to_pylist()
@@ -327,7 +338,7 @@ def test_a_real_month_gives_the_conversations_of_a_walk(tmp_path):
     for kind, name in (("comments", "RC_2006-01.zst"), ("submissions", "RS_2006-01.bz2")):
         out = inputs[f"dumps/{name}"] = tmp_path / name
         out.mkdir()
-        config = {"dumps": {}, "kind": kind, "width": width, "simulated": True}
+        config = {"dumps": {}, "name": name, "kind": kind, "width": width, "simulated": True}
         run_dumps(Job(config, {"file": REDDIT / name}, out, tmp_path / "scratch"))
     out = tmp_path / "out"
     out.mkdir()

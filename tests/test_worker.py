@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from karma.errors import InputError, StageError, UserError
+from karma.fingerprint import code
 from karma.jobs import Job
 from karma.worker import Pool
 
@@ -60,7 +61,11 @@ def pool(monkeypatch):
 def test_a_job_writes_its_files_reports_progress_and_logs_its_output(pool, folder):
     seen = []
     usage = pool.run(
-        spec("write", text="hello"), folder, lambda *p: seen.append(p), lambda: seen.append("began")
+        spec("write", text="hello"),
+        folder,
+        {},
+        lambda *p: seen.append(p),
+        lambda: seen.append("began"),
     )
     assert (folder / "out" / "a.txt").read_text().startswith("hello")
     assert seen[0] == "began"
@@ -72,32 +77,32 @@ def test_a_job_writes_its_files_reports_progress_and_logs_its_output(pool, folde
 def test_two_jobs_share_a_process(pool, folder):
     pids = []
     for _ in range(2):
-        pool.run(spec("write", text="x"), folder, lambda *_: None, lambda: None)
+        pool.run(spec("write", text="x"), folder, {}, lambda *_: None, lambda: None)
         pids.append((folder / "out" / "a.txt").read_text())
     assert pids[0] == pids[1]
 
 
 def test_a_users_mistake_keeps_its_words(pool, folder):
     with pytest.raises(UserError, match=r"file x: it is empty. Give another."):
-        pool.run(spec("complain"), folder, lambda *_: None, lambda: None)
+        pool.run(spec("complain"), folder, {}, lambda *_: None, lambda: None)
 
 
 def test_a_bug_is_told_with_its_type_and_the_log_holds_the_traceback(pool, folder):
     with pytest.raises(StageError, match="ValueError: a bug"):
-        pool.run(spec("crash"), folder, lambda *_: None, lambda: None)
+        pool.run(spec("crash"), folder, {}, lambda *_: None, lambda: None)
     assert "Traceback" in (folder / "log.txt").read_text()
 
 
 def test_a_killed_job_is_told_and_the_slot_takes_the_next_one(pool, folder):
     with pytest.raises(StageError, match="SIGKILL"):
-        pool.run(spec("die"), folder, lambda *_: None, lambda: None)
-    pool.run(spec("write", text="x"), folder, lambda *_: None, lambda: None)
+        pool.run(spec("die"), folder, {}, lambda *_: None, lambda: None)
+    pool.run(spec("write", text="x"), folder, {}, lambda *_: None, lambda: None)
 
 
 def test_a_worker_is_gone_soon_after_its_parent_was_killed(folder):
     program = (
         "from pathlib import Path; from karma.worker import Pool\n"
-        f"Pool(1).run({spec('sleep')!r}, Path({str(folder)!r}), print, lambda: None)"
+        f"Pool(1).run({spec('sleep')!r}, Path({str(folder)!r}), {{}}, print, lambda: None)"
     )
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
     parent = subprocess.Popen([sys.executable, "-c", program], env=environment)
@@ -113,3 +118,11 @@ def wait_until(condition, seconds: float) -> None:
     while not condition():
         assert time.monotonic() < deadline, f"not within {seconds} s"
         time.sleep(0.05)
+
+
+def test_a_job_whose_code_was_edited_since_the_plan_is_refused(pool, folder):
+    known = {"code": code("karma.text"), "sql": {}, "file": {}}
+    pool.run(spec("write", text="x"), folder, known, lambda *_: None, lambda: None)
+    known["code"]["karma.text"] = "0" * 64
+    with pytest.raises(UserError, match=r"karma\.text: edited since the run was planned"):
+        pool.run(spec("write", text="x"), folder, known, lambda *_: None, lambda: None)

@@ -1,11 +1,10 @@
 """The recipe's section ``base``."""
 
-import re
 from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from karma.section import Section
+from karma.section import Section, one_model
 
 
 class TinyRecipe(Section):
@@ -84,10 +83,6 @@ class BaseRecipe(Section):
         if len(given) != 1:
             found = " and ".join(given) if given else "none"
             raise ValueError(f"give exactly one of model, folder and tiny (found {found})")
-        if self.model is None and self.revision is not None:
-            raise ValueError("revision belongs to model, which is not given")
-        if self.model is not None and not re.fullmatch(r"[0-9a-f]{40}", self.revision or ""):
-            raise ValueError(
-                "model needs revision, the 40 hex digits of a commit; karma pin RECIPE writes them"
-            )
+        if self.tiny is None or self.revision is not None:
+            one_model(self.model, self.revision, self.folder)
         return self

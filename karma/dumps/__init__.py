@@ -1,1 +1,1 @@
-"""Stage ``dumps``: one dump file in, its rows typed and its unusable lines set aside."""
+"""Stage ``dumps``: one dump file or corpus in, its rows typed, its unusable lines set aside."""

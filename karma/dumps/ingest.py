@@ -14,8 +14,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from karma import sql
-from karma.dumps.lines import HEAD, Chunk
-from karma.dumps.quarantine import NOT_STRICT, Reject, reason_against
+from karma.dumps.lines import HEAD, Chunk, Reject
+from karma.dumps.quarantine import NOT_STRICT, reason_against
 from karma.errors import CheckError
 
 # A line that was set aside or is blank; keeps every other line's number right.
@@ -29,10 +29,12 @@ _LOST = "_lost"
 
 @dataclass(frozen=True)
 class Staging:
-    """How the lines of one kind of file are read: the statement and its parameters."""
+    """How lines are read as rows of one kind: the parameters of the kind's staging statement."""
 
-    statement: str
+    kind: str
     parameters: dict[str, Any]
+    shape: str | None = None
+    """The statement that first brings lines of another format into the shape of a dump."""
 
 
 @dataclass
@@ -42,8 +44,8 @@ class Part:
     lines: int
     blank: int = 0
     rejects: list[Reject] = field(default_factory=list)
-    rows: pa.Table | None = None
-    """The usable lines, typed; None if there are none."""
+    rows: dict[str, pa.Table] = field(default_factory=dict)
+    """The usable lines, typed, by their kind; none of a kind without any."""
     lost: dict[str, int] = field(default_factory=dict)
     """Of the usable lines, how many values of an optional field did not convert."""
 
@@ -56,22 +58,22 @@ def ingest(
     ``connection`` and the file ``scratch`` must be this call's own: several run at a time.
     """
     count = chunk.count
-    part = Part(count)
-    aside: set[int] = set()
+    part = Part(count, rejects=list(chunk.rejects))
+    aside = {reject.line for reject in chunk.rejects}
     table = _stage(connection, staging, chunk.line, chunk.data, scratch)
     if table is None or table.num_rows != count:
         lines = chunk.data.split(b"\n")[:count]
-        aside = _line_by_line(connection, staging, chunk, lines, part, scratch)
+        aside |= _line_by_line(connection, staging, chunk, lines, part, scratch)
         table = _stage(connection, staging, chunk.line, b"\n".join(lines), scratch)
         rows = 0 if table is None else table.num_rows
         if rows != count:
             raise CheckError(f"line {chunk.line}: {rows} rows of {count} lines, {len(aside)} aside")
     assert table is not None
-    _separate(part, table, chunk, aside)
+    _separate(part, staging.kind, table, chunk, aside)
     return part
 
 
-def _separate(part: Part, table: pa.Table, chunk: Chunk, aside: set[int]) -> None:
+def _separate(part: Part, kind: str, table: pa.Table, chunk: Chunk, aside: set[int]) -> None:
     """Enter the usable rows of ``table`` in ``part``, and the lines that it gives a reason for."""
     usable = table
     if table[_REASON].null_count < table.num_rows:
@@ -89,7 +91,7 @@ def _separate(part: Part, table: pa.Table, chunk: Chunk, aside: set[int]) -> Non
     lost = [name for name in usable.schema.names if name.endswith(_LOST)]
     part.lost = {name.removesuffix(_LOST): pc.sum(usable[name]).as_py() or 0 for name in lost}
     if usable.num_rows:
-        part.rows = usable.drop_columns([_REASON, *lost])
+        part.rows[kind] = usable.drop_columns([_REASON, *lost])
 
 
 def _stage(
@@ -97,14 +99,19 @@ def _stage(
 ) -> pa.Table | None:
     """One row a line of ``data``, typed; None if it does not parse."""
     scratch.write_bytes(data)
-    parameters = {"chunk": sql.plain(scratch), "line": line, **staging.parameters}
+    shaped = scratch if staging.shape is None else scratch.with_suffix(".shaped")
+    parameters = {"chunk": sql.plain(shaped), "line": line, **staging.parameters}
     try:
-        query = connection.sql(sql.statement(staging.statement), params=parameters)
+        if staging.shape is not None:
+            files = {"chunk": sql.plain(scratch), "shaped": sql.plain(shaped)}
+            connection.execute(sql.statement(staging.shape), files)
+        query = connection.sql(sql.statement(f"dumps/stg_{staging.kind}"), params=parameters)
         return query.to_arrow_table()
     except duckdb.InvalidInputException:
         return None
     finally:
         scratch.unlink()
+        shaped.unlink(missing_ok=True)
 
 
 def _line_by_line(
@@ -117,11 +124,8 @@ def _line_by_line(
 ) -> set[int]:
     """Set the unreadable lines aside in ``part``, empty them in ``lines``, return their numbers."""
     aside: set[int] = set()
-    offset = chunk.offset
-    offsets = []
+    offsets = [offset for offset, _ in _places(chunk)]
     for index, line in enumerate(lines):
-        offsets.append(offset)
-        offset += len(line) + 1
         if not line.strip(b" \t\r"):
             part.blank += 1
         elif reason := reason_against(line):
@@ -161,9 +165,12 @@ def _refused(
 
 def _places(chunk: Chunk) -> list[tuple[int, bytes]]:
     """For every line of ``chunk`` its offset in the stream and its first bytes."""
+    lines = chunk.data.split(b"\n")
+    if chunk.offsets is not None:
+        return [(offset, line[:HEAD]) for offset, line in zip(chunk.offsets, lines, strict=False)]
     places = []
     offset = chunk.offset
-    for line in chunk.data.split(b"\n"):
+    for line in lines:
         places.append((offset, line[:HEAD]))
         offset += len(line) + 1
     return places

@@ -1,4 +1,4 @@
-"""The job ``dumps/<file>``: one dump file in, its rows, its rejected lines and its profile out.
+"""The job ``dumps/<name>``: a dump file or corpus in; rows, rejected lines and a profile out.
 
 Decoding runs in this thread, parsing in a few others; their parts are taken in the file's order, so
 that the result is the same bytes whatever their timing.
@@ -7,23 +7,34 @@ that the result is the same bytes whatever their timing.
 from collections import Counter, deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass, field
+from datetime import date, timedelta
 from pathlib import Path
 
 import duckdb
 
 from karma import sql
-from karma.dumps import decode, privacy
-from karma.dumps.ingest import Part, Staging, ingest
-from karma.dumps.lines import LongLine, chunks
-from karma.dumps.quarantine import REMOVED, TOO_LONG, Quarantine, Reject
-from karma.dumps.recipe import DumpsRecipe
+from karma.dumps import decode, formats
+from karma.dumps.ingest import Part, Staging
+from karma.dumps.lines import LongLine, Reject
+from karma.dumps.quarantine import REMOVED, TOO_LONG, Quarantine
+from karma.dumps.recipe import CORPUS, DumpsRecipe
 from karma.dumps.rows import RowWriter
 from karma.errors import CheckError, InputError
 from karma.jobs import Job, write_json
 
 BOTS = Path(__file__).with_name("bots.txt")
-MACROS = ("integral", "decimal_id", "keyed", "range_name", "names_table")
+MACROS = (
+    "integral",
+    "instant",
+    "bare_id",
+    "parent_name",
+    "decimal_id",
+    "keyed",
+    "range_name",
+    "names_table",
+)
 PARSERS = 2
 # So many lines without a single usable one: this is no dump, and reading on would help nobody.
 HOPELESS = 100_000
@@ -34,9 +45,14 @@ class Account:
     """What became of every line so far."""
 
     lines: int = 0
-    rows: int = 0
+    kinds: Counter[str] = field(default_factory=Counter)
     blank: int = 0
     lost: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def rows(self) -> int:
+        """The rows of all kinds."""
+        return self.kinds.total()
 
 
 def run(job: Job) -> None:
@@ -46,44 +62,54 @@ def run(job: Job) -> None:
     CheckError if the account of its lines does not add up.
     """
     recipe = DumpsRecipe.model_validate(job.config["dumps"])
-    file, kind = job.inputs["file"], job.config["kind"]
-    inner, outer = privacy.pads(privacy.salt(job.config["simulated"]))
+    file, name, kind = job.inputs["file"], job.config["name"], job.config["kind"]
     removed = _names(job.inputs["removed"]) if "removed" in job.inputs else frozenset()
     job.scratch.mkdir(parents=True, exist_ok=True)
     connection = sql.connect([], job.scratch, memory_mb=recipe.memory_mb)
-    for name in MACROS:
-        connection.execute(sql.statement(f"dumps/{name}"))
-    bots = _names(BOTS) | {name.lower() for name in recipe.bots}
+    for macro in MACROS:
+        connection.execute(sql.statement(f"dumps/{macro}"))
+    bots = _names(BOTS) | {bot.lower() for bot in recipe.bots}
     for group, names in (("bots", bots), ("removed", removed)):
         listed = {"kind": group, "names": sorted(names)}
         connection.execute(sql.statement("dumps/names"), listed)
-    parameters = {"inner": inner, "outer": outer, "width": job.config["width"]}
-    staging = Staging(f"dumps/stg_{kind}", parameters)
-    with (
-        Quarantine(job.out / "rejects.parquet", file.name, removed) as quarantine,
-        RowWriter(job.out / f"{kind}.parquet") as writer,
-    ):
-        account = _read(job, connection, staging, quarantine, writer)
+    stagings, facts = formats.stagings(connection, file, job.config, job.scratch)
+    writers = {staging.kind: RowWriter(job.out / f"{staging.kind}.parquet") for staging in stagings}
+    with ExitStack() as stack:
+        quarantine = stack.enter_context(Quarantine(job.out / "rejects.parquet", name, removed))
+        for writer in writers.values():
+            stack.enter_context(writer)
+        account = _read(job, connection, stagings, quarantine, writers)
     rejected = sum(quarantine.reasons.values())
     if account.lines != account.rows + rejected + account.blank:
-        raise CheckError(f"{file.name}: {account} and {rejected} rejected lines do not add up")
+        raise CheckError(f"{name}: {account} and {rejected} rejected lines do not add up")
     _require_rows(file, kind, account, quarantine.reasons)
     profile = {
-        "file": file.name,
+        "file": name,
         "kind": kind,
         "lines": account.lines,
         "rows": account.rows,
         "rejected": rejected,
         "blank": account.blank,
         "reasons": quarantine.reasons,
-        "ranges": writer.ranges,
+        **facts,
+        **({part: account.kinds[part] for part in writers} if kind == CORPUS else {}),
+        "ranges": sum((Counter(writer.ranges) for writer in writers.values()), Counter()),
+        "month": _month(sum((writer.days for writer in writers.values()), Counter())),
         "unconverted": dict(account.lost),
     }
     write_json(job.out / "profile.json", profile)
-    numbers = {name: profile[name] for name in ("lines", "rows", "rejected", "blank")}
+    numbers = {count: profile[count] for count in ("lines", "rows", "rejected", "blank")}
     write_json(job.out / "metrics.json", numbers)
     connection.close()
-    print(f"{file.name}: {numbers}, {len(profile['ranges'])} ranges of thread ids")
+    print(f"{name}: {numbers}, {len(profile['ranges'])} ranges of thread ids")
+
+
+def _month(days: Counter[int]) -> str:
+    """The month that most rows are of, the first if two are equal; ``days`` as RowWriter counts."""
+    months: Counter[str] = Counter()
+    for day, rows in sorted(days.items()):
+        months[(date(1970, 1, 1) + timedelta(days=day)).strftime("%Y-%m")] += rows
+    return months.most_common(1)[0][0]
 
 
 def _names(path: Path) -> frozenset[str]:
@@ -100,27 +126,29 @@ def _names(path: Path) -> frozenset[str]:
 def _read(
     job: Job,
     connection: duckdb.DuckDBPyConnection,
-    staging: Staging,
+    stagings: list[Staging],
     quarantine: Quarantine,
-    writer: RowWriter,
+    writers: dict[str, RowWriter],
 ) -> Account:
     """Decode, cut, parse; at most ``PARSERS`` chunks wait, so that memory stays flat."""
-    file = job.inputs["file"]
+    kind = job.config["kind"]
+    file = formats.file_of(job.inputs["file"], kind)
     account = Account()
     waiting: deque[Future[Part]] = deque()
     with ThreadPoolExecutor(PARSERS) as pool:
-        for piece in chunks(_blocks(job, file)):
+        for piece in formats.pieces(file, _blocks(job, file), job.config):
             if isinstance(piece, LongLine):
                 waiting.append(pool.submit(_long, piece))
             else:
                 scratch = job.scratch / f"{piece.line}.ndjson"
-                waiting.append(pool.submit(ingest, connection.cursor(), staging, piece, scratch))
+                cursor = connection.cursor()
+                waiting.append(pool.submit(formats.ingest_kinds, cursor, stagings, piece, scratch))
             if len(waiting) > PARSERS:
-                _take(account, quarantine, writer, waiting.popleft().result())
+                _take(account, quarantine, writers, waiting.popleft().result())
                 if not account.rows and account.lines > HOPELESS:
-                    _require_rows(file, job.config["kind"], account, quarantine.reasons)
+                    _require_rows(file, kind, account, quarantine.reasons)
         while waiting:
-            _take(account, quarantine, writer, waiting.popleft().result())
+            _take(account, quarantine, writers, waiting.popleft().result())
     return account
 
 
@@ -139,16 +167,18 @@ def _long(line: LongLine) -> Part:
     return Part(1, rejects=[reject])
 
 
-def _take(account: Account, quarantine: Quarantine, writer: RowWriter, part: Part) -> None:
+def _take(
+    account: Account, quarantine: Quarantine, writers: dict[str, RowWriter], part: Part
+) -> None:
     """Enter one part, which must come in the file's order."""
     account.lines += part.lines
     account.blank += part.blank
     account.lost.update(part.lost)
     for reject in part.rejects:
         quarantine.add(reject)
-    if part.rows is not None:
-        account.rows += part.rows.num_rows
-        writer.add(part.rows)
+    for kind, rows in part.rows.items():
+        account.kinds[kind] += rows.num_rows
+        writers[kind].add(rows)
 
 
 def _require_rows(file: Path, kind: str, account: Account, reasons: dict[str, int]) -> None:
@@ -159,12 +189,13 @@ def _require_rows(file: Path, kind: str, account: Account, reasons: dict[str, in
         raise InputError(
             str(file),
             "every usable line is by an author of the removal list",
-            f"Leave the file out of dumps.{kind}.",
+            f"Leave it out of {formats.section(kind)}.",
         )
+    what = "corpus" if kind == CORPUS else f"dump of {kind}"
     why = ", ".join(f"{reason}: {count}" for reason, count in sorted(reasons.items()))
     raise InputError(
         str(file),
-        f"is no Reddit dump of {kind}: none of its {account.lines} lines could be used "
+        f"is no Reddit {what}: none of its {account.lines} lines could be used "
         f"({why or 'all are blank'})",
-        f"Check what dumps.{kind} of the recipe names.",
+        f"Check what {formats.section(kind)} of the recipe names.",
     )

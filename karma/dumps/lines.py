@@ -5,6 +5,7 @@ What counts as a line is everything up to a line feed, and what follows the last
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -12,6 +13,15 @@ import numpy as np
 LONGEST = 16 << 20
 CHUNK = 15 << 20
 HEAD = 4096
+
+
+class Reject(NamedTuple):
+    """A line that cannot be used: its number, its first byte's offset, why, how it begins."""
+
+    line: int
+    offset: int
+    reason: str
+    head: bytes
 
 
 @dataclass(frozen=True)
@@ -23,6 +33,10 @@ class Chunk:
     data: bytes
     count: int
     """How many lines these are."""
+    offsets: tuple[int, ...] | None = None
+    """Where each line's record begins, if the lines were made from records of another format."""
+    rejects: tuple[Reject, ...] = ()
+    """Records that were set aside already; an empty object stands in the place of each."""
 
 
 @dataclass(frozen=True)

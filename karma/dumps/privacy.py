@@ -35,7 +35,9 @@ PHONE = Mask(
 )
 MASKS = {"mention": MENTION, "email": EMAIL, "phone": PHONE}
 # In a rejected line names stand in fields of their own too, and in those of user profiles.
-_FIELD = re.compile(r'("author\w*"\s*:\s*)("([^"\\]|\\.)*("|\\?$)|[^",}\s]+)')
+_FIELD = re.compile(
+    r'("(?:author\w*|speaker|user)"\s*:\s*)(\{[^}]*\}?|"([^"\\]|\\.)*("|\\?$)|[^",}\s]+)'
+)
 _PROFILE = re.compile(r"\bu_[A-Za-z0-9_-]{3,20}")
 _COMPILED = [(re.compile(mask.pattern, re.ASCII), mask.replacement) for mask in MASKS.values()]
 

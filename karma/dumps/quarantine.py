@@ -3,17 +3,18 @@
 import json
 from pathlib import Path
 from types import TracebackType
-from typing import NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from karma.dumps.lines import HEAD, LONGEST
+from karma.dumps.lines import HEAD, LONGEST, Reject
 from karma.dumps.privacy import masked_head
 
 REMOVED = "removed"
 TOO_LONG = "line too long"
 NOT_STRICT = "not strict JSON"
+NUL = "NUL byte"
+NOT_UTF8 = "not UTF-8"
 _SCHEMA = pa.schema(
     [
         ("file", pa.string()),
@@ -26,25 +27,16 @@ _SCHEMA = pa.schema(
 _ROW_GROUP = 2048
 
 
-class Reject(NamedTuple):
-    """A line that cannot be used: its number, its first byte's offset, why, how it begins."""
-
-    line: int
-    offset: int
-    reason: str
-    head: bytes
-
-
 def reason_against(line: bytes) -> str | None:
     """Why ``line`` is no JSON object, in one of a few fixed words; None if it is one."""
     if len(line) > LONGEST:
         return TOO_LONG
     if b"\0" in line:
-        return "NUL byte"
+        return NUL
     try:
         text = line.decode("utf-8-sig")
     except UnicodeDecodeError:
-        return "not UTF-8"
+        return NOT_UTF8
     try:
         # Numbers stay text: Python refuses to convert very long ones.
         document = json.loads(text, parse_int=str, parse_float=str)

@@ -4,6 +4,7 @@ One Parquet file whose row groups hold the rows of one range each, in the dump's
 a range skips every other row group by its statistics, and nothing has to be sorted.
 """
 
+from collections import Counter
 from pathlib import Path
 from types import TracebackType
 
@@ -23,6 +24,8 @@ class RowWriter:
 
     def __init__(self, path: Path) -> None:
         self.ranges: dict[str, int] = {}
+        self.days: Counter[int] = Counter()
+        """Rows by the day on which they were written, counted from 1970-01-01."""
         self._path = path
         self._writer: pq.ParquetWriter | None = None
         self._waiting: dict[str, list[pa.Table]] = {}
@@ -30,6 +33,8 @@ class RowWriter:
 
     def add(self, table: pa.Table) -> None:
         """Take rows; all tables have the same schema, with a column ``thread_range``."""
+        days = pc.value_counts(pc.divide(table["created_utc"], 86400))
+        self.days.update({day["values"]: day["counts"] for day in days.to_pylist()})
         names = table[RANGE].unique().to_pylist()
         for name in names:
             part = table if len(names) == 1 else table.filter(pc.equal(table[RANGE], name))

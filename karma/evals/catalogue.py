@@ -19,6 +19,11 @@ class Entry(NamedTuple):
     files: tuple[str, ...] = ()
     """The files that it reads in the data folder (globs), each of which must match; none for a
     benchmark whose items come from the pipeline itself."""
+    settings: tuple[str, ...] = ("items",)
+    """The fields of the recipe's section ``evals`` that it reads."""
+
+
+GENERATES = ("items", "generations", "max_new_tokens", "temperature")
 
 
 BENCHMARKS = {
@@ -32,8 +37,11 @@ BENCHMARKS = {
     "truthfulqa": Entry("karma.evals.benchmarks.truthfulqa", "factuality", ("truthfulqa_mc.json",)),
     "mmlu": Entry("karma.evals.benchmarks.mmlu", "knowledge", ("mmlu/*_test.csv",)),
     "toxicity": Entry(
-        "karma.evals.benchmarks.toxicity", "toxicity", ("realtoxicityprompts.jsonl",)
+        "karma.evals.benchmarks.toxicity",
+        "toxicity",
+        ("realtoxicityprompts.jsonl",),
+        (*GENERATES, "toxicity"),
     ),
     "crows_pairs": Entry("karma.evals.benchmarks.crows_pairs", "bias", ("crows_pairs.csv",)),
-    "replies": Entry("karma.evals.benchmarks.replies", "reply"),
+    "replies": Entry("karma.evals.benchmarks.replies", "reply", settings=GENERATES),
 }

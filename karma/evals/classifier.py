@@ -17,6 +17,7 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from karma.errors import CheckError, InputError
+from karma.evals.settings import Classifier as ClassifierSettings
 from karma.evals.settings import ToxicitySettings
 from karma.pretrained import SAFE, SAVED, WEIGHTS, loading
 
@@ -59,15 +60,11 @@ class Fitted:
 class Pretrained:
     """A Hugging Face sequence classifier, read at one of its labels."""
 
-    def __init__(self, settings: ToxicitySettings, device: torch.device) -> None:
-        name = settings.classifier
+    def __init__(
+        self, settings: ClassifierSettings, folder: Path | None, device: torch.device
+    ) -> None:
+        name = str(folder or settings.model)
         thing = f"evals.toxicity.classifier {name}"
-        if not Path(name).is_dir() and settings.revision is None:
-            raise InputError(
-                thing,
-                "it is no folder, and a hub id needs a full revision",
-                "Give a local folder, or set evals.toxicity.revision.",
-            )
         where = {"revision": settings.revision} if settings.revision else {}
         with loading(thing, SAVED):
             self.tokenizer = AutoTokenizer.from_pretrained(name, **SAFE, **where)
@@ -78,7 +75,7 @@ class Pretrained:
             raise InputError(
                 thing,
                 f"it has no label {settings.label!r}, only {', '.join(labels)}",
-                "Set evals.toxicity.label to one of them.",
+                "Set evals.toxicity.classifier.label to one of them.",
             )
         self.place = labels[settings.label]
         # Classifiers with several labels that may hold at once have a probability each.
@@ -103,9 +100,14 @@ class Pretrained:
 
 
 def build(
-    settings: ToxicitySettings, labelled: Sequence[Labelled], device: torch.device
+    settings: ToxicitySettings,
+    folder: Path | None,
+    labelled: Sequence[Labelled],
+    device: torch.device,
 ) -> tuple[Classifier, dict[str, float]]:
     """The classifier that the recipe names, and how well it does on the held-out texts.
+
+    ``folder`` is where it lies, if it does not come from a hub.
 
     Raises InputError if the texts to learn or to measure from hold only one of the two classes.
     """
@@ -120,10 +122,10 @@ def build(
             )
     fit, held = parts[False], parts[True]
     classifier: Classifier
-    if settings.classifier == "fitted":
+    if settings.classifier is None:
         classifier = Fitted([row.text for row in fit], [row.toxic for row in fit])
     else:
-        classifier = Pretrained(settings, device)
+        classifier = Pretrained(settings.classifier, folder, device)
     scores = score(classifier, [row.text for row in held])
     return classifier, {
         "classifier_auc": float(roc_auc_score([row.toxic for row in held], scores)),

@@ -1,21 +1,34 @@
 """What an evaluation job reads of the recipe's section ``evals``."""
 
-from pydantic import PositiveFloat, PositiveInt
+from pydantic import PositiveFloat, PositiveInt, model_validator
 
-from karma.section import Section
+from karma.section import Section, how, one_model
+
+
+class Classifier(Section):
+    """A Hugging Face sequence classifier: a ``model`` of the hub or a ``folder``."""
+
+    model: str | None = None
+    """A model of the hub; needs ``revision``."""
+    revision: str | None = None
+    """The hub model's full revision (40 hex digits)."""
+    folder: str | None = None
+    """A local folder in the Hugging Face format, with weights as safetensors."""
+    label: str = "toxic"
+    """The label whose probability is the score."""
+
+    @model_validator(mode="after")
+    def _one_source(self) -> "Classifier":
+        one_model(self.model, self.revision, self.folder)
+        return self
 
 
 class ToxicitySettings(Section):
     """How a generated text's toxicity is scored."""
 
-    classifier: str = "fitted"
-    """`fitted`: TF-IDF and logistic regression on the scored texts of the benchmark's own file
-    whose documents give no prompt; else a local folder or hub id of a Hugging Face sequence
-    classifier."""
-    revision: str | None = None
-    """The full revision of a hub id (40 hex digits)."""
-    label: str = "toxic"
-    """The classifier's label whose probability is the score; `fitted` has no labels."""
+    classifier: Classifier | None = None
+    """A sequence classifier; null fits one (TF-IDF and logistic regression) on the scored texts of
+    the benchmark's own file whose documents give no prompt."""
 
 
 class EvalsSettings(Section):
@@ -23,7 +36,7 @@ class EvalsSettings(Section):
 
     items: PositiveInt | None = None
     """Most items of a benchmark, chosen by a stable hash of their ids; null asks all."""
-    batch_tokens: PositiveInt = 8192
+    batch_tokens: int = how(8192, ge=1)
     """Tokens that go through the model at once, padding included."""
     generations: PositiveInt = 5
     """Texts sampled for each prompt, where a benchmark generates."""

@@ -14,8 +14,6 @@ from karma.jobs import Job, write_json
 from karma.labels.recipe import LabelsRecipe
 from karma.sql import check, connect, plain, statement
 
-SECONDS_PER_HOUR = 3600
-
 
 def run(job: Job) -> None:
     """Write ``valuations.parquet``, ``pairs.parquet``, ``profile.json`` and ``metrics.json``."""
@@ -48,7 +46,7 @@ def _value(connection: duckdb.DuckDBPyConnection, recipe: LabelsRecipe, files: l
             "files": files,
             "by_subreddit": "subreddit" in valuation.within,
             "by_age": "age" in valuation.within,
-            "age_bounds": [round(hours * SECONDS_PER_HOUR) for hours in valuation.age_hours],
+            "age_bounds": valuation.age_bounds,
         },
     )
     trained = connection.execute("SELECT count(*) FROM replies WHERE split = 'train'").fetchone()

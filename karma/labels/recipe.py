@@ -7,6 +7,8 @@ from pydantic import Field, field_validator
 
 from karma.section import Section
 
+SECONDS_PER_HOUR = 3600
+
 
 class ValuationRecipe(Section):
     """Karma as a percentile in [0, 1], and as one of 8 levels of endorsement."""
@@ -20,6 +22,11 @@ class ValuationRecipe(Section):
     min_group: int = Field(default=50, ge=1)
     """The fewest training replies of a group; a smaller one is valued within its subreddit, and
     that failing among all replies."""
+
+    @property
+    def age_bounds(self) -> list[int]:
+        """The bounds between age bins, in seconds."""
+        return [round(hours * SECONDS_PER_HOUR) for hours in self.age_hours]
 
     @field_validator("age_hours")
     @classmethod

@@ -4,7 +4,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from karma.section import Chosen, Section
+from karma.section import Chosen, Section, how
 
 
 class PolicyRecipe(Section):
@@ -84,13 +84,13 @@ class PolicyRecipe(Section):
     whiten_rewards: bool = False
     """Whether a step's rewards by token are divided by their standard deviation."""
 
-    micro_tokens: int = Field(default=16_384, ge=1)
+    micro_tokens: int = how(16_384, ge=1)
     """Tokens, padding included, in one pass of learning; it sets memory and speed, no result."""
 
     samples: int = Field(default=8, ge=1)
     """Prompts whose replies are kept from the start, the middle and the end."""
 
-    checkpoint_every: int = Field(default=50, ge=1)
+    checkpoint_every: int = how(50, ge=1)
     """Steps between checkpoints, from which interrupted work goes on."""
 
     @model_validator(mode="after")

@@ -6,13 +6,9 @@ escaped, so that a renderer shows it and does not obey it.
 
 from typing import Any
 
+from karma.markdown import plain, table
 from karma.report.page import matrix, parts
 from karma.report.words import count, direction, interval, mark, number, pvalue, signed, spoken
-
-MARKS = str.maketrans(
-    {"\\": "\\\\", "|": "\\|", "<": "&lt;", ">": "&gt;", "&": "&amp;", "`": "\\`", "*": "\\*"}
-    | {"_": "\\_", "[": "\\[", "]": "\\]", "\n": " ", "\r": " "}
-)
 
 
 def render(report: dict[str, Any], plots: dict[str, bytes]) -> str:
@@ -33,18 +29,6 @@ def render(report: dict[str, Any], plots: dict[str, bytes]) -> str:
     return "\n\n".join(blocks) + "\n"
 
 
-def plain(value: Any) -> str:
-    """Any value as text that no Markdown renderer takes for markup."""
-    return str(value).translate(MARKS)
-
-
-def _table(head: list[str], rows: list[list[str]]) -> str:
-    """A table; the first column is left, all others right. Cells are escaped here."""
-    lines = [head, ["---", *["---:"] * (len(head) - 1)]]
-    lines += [[plain(cell) for cell in row] for row in rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
-
-
 def _cell(cell: dict[str, Any] | None) -> str:
     return "hole" if cell is None else f"{number(cell['value'])} {interval(cell)}"
 
@@ -61,7 +45,7 @@ def _headline(report: dict[str, Any]) -> list[str]:
         f"{count(about['broken'])} broken"
         for name, about in head["about"].items()
     )
-    return ["## Results by model", _table(["model", *names], rows), measured]
+    return ["## Results by model", table(["model", *names], rows), measured]
 
 
 def _differences(report: dict[str, Any], plots: dict[str, bytes]) -> list[str]:
@@ -81,7 +65,7 @@ def _differences(report: dict[str, Any], plots: dict[str, bytes]) -> list[str]:
                 for row in matrix(report, relation, names)
             ]
             if names and rows:
-                found += [f"### {words}", _table(["policy", *names], rows)]
+                found += [f"### {words}", table(["policy", *names], rows)]
     if report["over_seeds"]:
         found += ["### Over seeds", _over_seeds(report["over_seeds"])]
     if "forest.png" in plots:
@@ -100,7 +84,7 @@ def _difference(cell: dict[str, Any] | None) -> str:
 
 def _over_seeds(rows: list[dict[str, Any]]) -> str:
     head = ["condition", "benchmark", "against", "seeds", "mean difference"]
-    return _table(
+    return table(
         head,
         [
             [r["model"], r["benchmark"], r["relation"], str(r["seeds"]), _difference(r)]
@@ -124,7 +108,7 @@ def _rewards(report: dict[str, Any], plots: dict[str, bytes]) -> list[str]:
     figure = ["![Reward models](rewards.png)"] if "rewards.png" in plots else []
     return [
         "## Reward models on held-out threads",
-        _table(head, rows),
+        table(head, rows),
         *(["\n".join(flags)] if flags else []),
         *figure,
     ]
@@ -145,7 +129,7 @@ def _policies(report: dict[str, Any], plots: dict[str, bytes]) -> list[str]:
         for row in report["policies"]
     ]
     figure = ["![Training curves](curves.png)"] if "curves.png" in plots else []
-    return ["## PPO, policy by policy", _table(head, rows) if rows else "None.", *figure]
+    return ["## PPO, policy by policy", table(head, rows) if rows else "None.", *figure]
 
 
 def _samples(report: dict[str, Any]) -> list[str]:
@@ -175,7 +159,7 @@ def _methods(report: dict[str, Any]) -> list[str]:
         for part in report["settings"]
         for key, value in part["rows"]
     ]
-    return [*found, "### Settings", _table(["setting", "value"], rows)]
+    return [*found, "### Settings", table(["setting", "value"], rows)]
 
 
 def _data(report: dict[str, Any]) -> list[str]:
@@ -191,11 +175,11 @@ def _data(report: dict[str, Any]) -> list[str]:
     ]
     if rows:
         head = ["dump", "kind", "lines", "= rows", "+ rejected", "+ blank", "rejected because"]
-        found.append(_table(head, rows))
+        found.append(table(head, rows))
     for block in report["data"]["counts"]:
         counts = [[spoken(name), *map(count, numbers)] for name, *numbers in block["rows"]]
         head = [block["title"], *block["columns"]]
-        found.append(_table([plain(spoken(name)) for name in head], counts))
+        found.append(table([plain(spoken(name)) for name in head], counts))
     return found
 
 

@@ -43,7 +43,7 @@ def notes(records: Records) -> list[str]:
 
 def simulated(recipe: dict[str, Any]) -> bool:
     """Whether dumps are the simulator's: the recipe says ``world``, or names none."""
-    values = [recipe["dumps"]["comments"], recipe["dumps"]["submissions"]]
+    values = [recipe["dumps"][name] for name in ("comments", "submissions", "corpora")]
     names = [name for value in values for name in _listed(value)]
     return not names or "world" in names
 
@@ -72,11 +72,11 @@ def _conversations(records: Records) -> list[str]:
     within = listed(list(valuation)) or "the whole data set"
     return [
         f"{several(len(records.dumps), 'dump file')} gave {several(rows, 'row')}, and these "
-        f"{count(kept)} conversations (accounts below): an eligible reply with the turns before "
-        "it, oldest first. Threads, never single replies, fall by a stable hash into train, "
-        "validation and test; training threads fall into uses that do not overlap: sft, reward, "
-        "ppo, and gold for a reward model that nobody optimises. Benchmarks about replies use "
-        "test threads only.",
+        f"{count(kept)} conversations (accounts below; the data card, in MLflow's run labels/card, "
+        "shows more): an eligible reply with the turns before it, oldest first. Threads, never "
+        "single replies, fall by a stable hash into train, validation and test; training threads "
+        "fall into uses that do not overlap: sft, reward, ppo, and gold for a reward model that "
+        "nobody optimises. Benchmarks about replies use test threads only.",
         f"A reply's valuation is its karma's place within its {within}, on the training split, in "
         "[0, 1]. Its level, 0 to 7, is cut at medians of what lies above (our reading of Fang et "
         "al. 2016).",

@@ -1,17 +1,15 @@
 """The report's figures, as PNG bytes that are the same for the same report.
 
-Figures are built on matplotlib's object interface: no global figure, no user's style file, no date
-or version in the file. They take the report's document and nothing else.
+They take the report's document and nothing else.
 """
 
-import io
 import math
-from typing import Any, Literal
+from typing import Any
 
-import matplotlib as mpl
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+
+from karma.figures import png, style, tidy
 
 # Okabe and Ito's colours, which people with any colour vision can tell apart.
 COLOURS = {
@@ -33,16 +31,13 @@ CURVES = (
 
 def draw(report: dict[str, Any]) -> dict[str, bytes]:
     """All figures that the report has data for, by file name."""
-    with mpl.rc_context():
-        mpl.rcdefaults()
-        # A name from a recipe is no mathematics, whatever signs it holds.
-        mpl.rcParams.update({"text.parse_math": False, "font.size": 9, "axes.titlesize": 9.5})
+    with style():
         figures = {
             "forest.png": forest(report),
             "curves.png": curves(report["policies"]),
             "rewards.png": rewards(report["rewards"]),
         }
-        return {name: _png(figure) for name, figure in figures.items() if figure is not None}
+        return {name: png(figure) for name, figure in figures.items() if figure is not None}
 
 
 def forest(report: dict[str, Any]) -> Figure | None:
@@ -87,7 +82,7 @@ def _forest_panel(
         axis.plot(row["value"], height, marker, fillstyle=fill, color=colour, markersize=5)
     better = "higher" if rows[0]["higher_is_better"] else "lower"
     axis.set_title(f"{rows[0]['benchmark']}\n{rows[0]['metric']}, {better} is better", loc="left")
-    _tidy(axis, "x")
+    tidy(axis, "x")
     axis.tick_params(axis="y", length=0)
 
 
@@ -117,7 +112,7 @@ def curves(policies: list[dict[str, Any]]) -> Figure | None:
             seen.setdefault(f"{policy['exposure']} / {policy['variant']}", line)
         axis.set_title(title, loc="left")
         axis.set_xlabel("PPO step")
-        _tidy(axis, "y")
+        tidy(axis, "y")
     for axis in axes[len(shown) :]:
         axis.set_axis_off()
     figure.legend(
@@ -147,7 +142,7 @@ def rewards(rows: list[dict[str, Any]]) -> Figure | None:
     axis.set_ylim(len(rows) - 0.5, -0.5)
     axis.set_xlabel("Spearman correlation with the valuation of held-out replies, 95 % interval")
     figure.legend(loc="outside upper right", frameon=False)
-    _tidy(axis, "x")
+    tidy(axis, "x")
     axis.tick_params(axis="y", length=0)
     return figure
 
@@ -156,18 +151,3 @@ def _colours(variants: list[str]) -> dict[str, str]:
     """A colour for each variant: the same for the named ones in every report."""
     others = sorted(set(variants) - set(COLOURS))
     return COLOURS | {name: OTHERS[index % len(OTHERS)] for index, name in enumerate(others)}
-
-
-def _tidy(axis: Axes, grid: Literal["x", "y"]) -> None:
-    """A light grid along one axis and no box around the data."""
-    axis.grid(axis=grid, color="#DDDDDD", linewidth=0.6)
-    axis.set_axisbelow(True)
-    axis.spines[["top", "right", "left" if grid == "x" else "bottom"]].set_visible(False)
-
-
-def _png(figure: Figure) -> bytes:
-    """The figure as PNG on white, without matplotlib's version in its metadata."""
-    FigureCanvasAgg(figure)
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=130, facecolor="white", metadata={"Software": None})
-    return buffer.getvalue()

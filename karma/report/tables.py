@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 
 from karma.evals import stats
+from karma.profiles import added
 from karma.report.collect import Cell, Policy, Records
 
 # The benchmark that keeps the models' own replies to held-out prompts.
@@ -157,10 +158,7 @@ def training_samples(records: Records, count: int) -> list[dict[str, Any]]:
 def data(records: Records) -> dict[str, Any]:
     """Where the data went: lines of each dump, and what ``threads`` and ``labels`` counted."""
     dumps = [_dump(name, profile) for name, profile in records.dumps.items()]
-    threads: dict[str, Any] = {}
-    for profile in records.threads.values():
-        threads = _added(threads, profile)
-    counts = _blocks("threads", threads) + _blocks("labels", records.labels)
+    counts = _blocks("threads", added(records.threads.values())) + _blocks("labels", records.labels)
     return {"dumps": dumps, "counts": counts}
 
 
@@ -172,17 +170,6 @@ def _dump(name: str, profile: dict[str, Any]) -> dict[str, Any]:
         "balanced": kept["lines"] == kept["rows"] + kept["rejected"] + kept["blank"],
         "reasons": sorted([reason, n] for reason, n in profile["reasons"].items() if n),
     }
-
-
-def _added(total: dict[str, Any], profile: dict[str, Any]) -> dict[str, Any]:
-    """The counts of two profiles added, level by level; anything else is left out."""
-    result = dict(total)
-    for key, value in profile.items():
-        if isinstance(value, dict):
-            result[key] = _added(result.get(key, {}), value)
-        elif isinstance(value, int) and not isinstance(value, bool):
-            result[key] = result.get(key, 0) + value
-    return result
 
 
 def _blocks(title: str, profile: dict[str, Any]) -> list[dict[str, Any]]:

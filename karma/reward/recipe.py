@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
-from karma.section import Section
+from karma.section import Section, how, one_model
 
 SlotField = Literal["subreddit", "depth", "delay", "hour", "parent_score"]
 
@@ -71,12 +71,19 @@ class Variant(Section):
 
 
 class Backbone(Section):
-    """Another model than ``base`` to train the reward models from."""
+    """Another model than ``base`` to train the reward models from: a ``model`` or a ``folder``."""
 
-    model: str
-    """A hub id, or a local folder in the Hugging Face format."""
+    model: str | None = None
+    """A model of the Hugging Face hub; needs ``revision``."""
     revision: str | None = None
-    """The full revision of a hub id (40 hex digits)."""
+    """The hub model's full revision, 40 hex digits (``karma pin RECIPE`` writes it)."""
+    folder: str | None = None
+    """A local folder in the Hugging Face format, with weights as safetensors."""
+
+    @model_validator(mode="after")
+    def _one_source(self) -> "Backbone":
+        one_model(self.model, self.revision, self.folder)
+        return self
 
 
 class RewardRecipe(Section):
@@ -113,7 +120,7 @@ class RewardRecipe(Section):
     """Most replies of each held-out split."""
     resamples: PositiveInt = 500
     """Bootstrap resamples of threads behind each interval."""
-    checkpoint_steps: PositiveInt = 200
+    checkpoint_steps: int = how(200, ge=1)
     """Steps between checkpoints, from which interrupted training resumes."""
 
     @model_validator(mode="after")

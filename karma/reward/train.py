@@ -49,11 +49,9 @@ class Source:
 
 def source(job: Job, recipe: RewardRecipe) -> Source:
     """The backbone that the recipe names, or ``base``."""
-    if recipe.backbone is None:
-        return Source(str(job.inputs["base"]), None)
-    if "backbone" in job.inputs:
-        return Source(str(job.inputs["backbone"]), None)
-    return Source(recipe.backbone.model, recipe.backbone.revision)
+    if recipe.backbone is not None and recipe.backbone.model is not None:
+        return Source(recipe.backbone.model, recipe.backbone.revision)
+    return Source(str(job.inputs["base" if recipe.backbone is None else "backbone"]), None)
 
 
 def tokenizer_of(start: Source, max_tokens: int) -> PreTrainedTokenizerBase:

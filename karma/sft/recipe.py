@@ -2,7 +2,7 @@
 
 from pydantic import Field
 
-from karma.section import Section
+from karma.section import Section, how
 
 
 class SftRecipe(Section):
@@ -33,5 +33,5 @@ class SftRecipe(Section):
     """The longest prompt and reply, in tokens. Of a longer prompt the oldest turns are left out (a
     title stays); a reply that does not fit with what it answers is left out and counted."""
 
-    checkpoint_steps: int = Field(default=500, ge=1)
+    checkpoint_steps: int = how(500, ge=1)
     """Steps between checkpoints, from which interrupted work goes on."""

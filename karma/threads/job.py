@@ -12,8 +12,11 @@ import duckdb
 from karma import sql
 from karma.dumps.privacy import MASKS
 from karma.jobs import Job, write_json
+from karma.threads import language
 from karma.threads.recipe import ThreadsRecipe
+from karma.threads.signatures import FILE
 
+SHARES = ("test", "validation", "sft", "reward", "gold")
 CHECKS = {
     "threads_reached": (),
     "threads_account": ("out",),
@@ -29,21 +32,30 @@ def run(job: Job) -> None:
     """
     recipe = ThreadsRecipe.model_validate(job.config["threads"])
     folders = list(job.fan_in("dumps").values())
+    signed = list(job.fan_in("signatures").values())
+    signatures = [sql.plain(folder / FILE) for folder in signed if (folder / FILE).exists()]
     out = job.out / "conversations.parquet"
-    connection = sql.connect([*folders, job.out], job.scratch, memory_mb=recipe.memory_mb)
+    connection = sql.connect([*folders, *signed, job.out], job.scratch, memory_mb=recipe.memory_mb)
     copies = _load(connection, folders, job.config["range"])
     values = {**_settings(recipe), "out": sql.plain(out)}
     _execute(connection, "links", {})
     _execute(connection, "paths", _only(values, "turns"))
-    _execute(connection, "uses", _only(values, "test", "validation", "sft", "reward", "gold"))
+    _execute(connection, "uses", _only(values, *SHARES))
     _execute(connection, "verdicts", _filters(recipe))
-    if recipe.duplicate_chars is not None:
-        _execute(connection, "duplicates", {"duplicate_chars": recipe.duplicate_chars})
+    untold: dict[str, int] = {}
+    if recipe.languages != "all":
+        untold["language_unknown"] = language.drop_others(connection, recipe.languages)
+    if signatures:
+        _execute(connection, "bands", {"signatures": signatures, "range": job.config["range"]})
+        _execute(connection, "duplicates", _only(values, "duplicate_chars", *SHARES))
     _execute(connection, "conversations", _only(values, "deleted", "post", "out"))
     for name, parameters in CHECKS.items():
         sql.check(connection, name, _only(values, *parameters))
+    if signatures:
+        parameters = ("out", "duplicate_chars", *SHARES)
+        sql.check(connection, "threads_duplicates", _only(values, *parameters))
     profile = _profile(connection, values, copies)
-    profile["range"] = job.config["range"]
+    profile |= {"range": job.config["range"], **untold}
     write_json(job.out / "profile.json", profile)
     numbers = ("comments", "reached", "conversations", "threads", "duplicates", "post_missing")
     write_json(job.out / "metrics.json", _only(profile, *numbers))
@@ -53,7 +65,7 @@ def run(job: Job) -> None:
 
 def _load(connection: duckdb.DuckDBPyConnection, folders: list[Path], name: str) -> dict[str, int]:
     """Fill the tables ``comments`` and ``posts``; returns the rows of the dumps for each."""
-    for macro in ("clean", "share", "comments_table", "posts_table"):
+    for macro in ("clean", "share", "use_of", "comments_table", "posts_table"):
         connection.execute(sql.statement(f"threads/{macro}"))
     masks = {mask: value.pattern for mask, value in MASKS.items()}
     masks |= {f"{mask}_to": value.replacement for mask, value in MASKS.items()}
@@ -77,6 +89,7 @@ def _settings(recipe: ThreadsRecipe) -> dict[str, Any]:
         "turns": recipe.turns,
         "post": recipe.post,
         "deleted": recipe.deleted,
+        "duplicate_chars": recipe.duplicate_chars,
         "test": recipe.split.test,
         "validation": recipe.split.validation,
         "sft": uses.sft / total,

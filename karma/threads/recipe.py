@@ -1,10 +1,20 @@
 """The recipe's section ``threads``: what a conversation holds, which replies count, who learns."""
 
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
-from karma.section import Section
+from karma.section import Section, how
+
+# The ISO 639-1 codes of all languages that the filter can tell (karma/threads/language.py).
+_CODES = """
+    af am an ar as az ba be bg bn br bs ca cs cy da de dz el en eo es et eu fa fi fo fr fy ga gd gl
+    gu ha he hi hr ht hu hy id ig is it ja jv ka kk km kn ko ku ky la lb lg ln lo lt lv mg mk ml mn
+    mr ms mt my ne nl nn no oc om or pa pl ps pt qu ro ru rw sa se si sk sl sn so sq sr st sv sw ta
+    te tg th tk tl tr tt ug uk ur uz vi vo wa xh yo zh zu
+"""
+LANGUAGES = tuple(_CODES.split())
+Languages = Literal["all"] | tuple[str, ...]
 
 
 class SplitShares(Section):
@@ -74,12 +84,35 @@ class ThreadsRecipe(Section):
     """Shorter replies are dropped."""
     max_chars: int = Field(default=2000, ge=1)
     """Longer replies are dropped."""
+    languages: Languages = "all"
+    """The languages to take (ISO 639-1 codes, such as en), or all; a reply that is too short to
+    tell passes, counted. Contexts stay as they are."""
     duplicate_chars: int | None = Field(default=100, ge=1)
-    """Of replies of at least so many characters that say the same across splits or uses, the later
-    ones are dropped. Shorter ones are what everybody says. Null: nothing is dropped."""
+    """Replies of at least so many characters that nearly say what an earlier comment says in a
+    thread of another split or use are dropped. Shorter ones are what everybody says. Null: nothing
+    is dropped."""
     split: SplitShares = SplitShares()
     """Which threads are held out."""
     uses: UseShares = UseShares()
     """What the training threads are used for."""
-    memory_mb: int = Field(default=2048, ge=256)
+    memory_mb: int = how(2048, ge=256)
     """What the database may use (MiB); more than that goes to disk."""
+
+    @field_validator("languages", mode="before")
+    @classmethod
+    def _yaml_takes_no_for_false(cls, languages: Any) -> Any:
+        if isinstance(languages, list | tuple) and False in languages:
+            raise ValueError('holds false, which is what YAML makes of no: write "no" in quotes')
+        return languages
+
+    @field_validator("languages")
+    @classmethod
+    def _languages_can_be_told(cls, languages: Languages) -> Languages:
+        if languages == "all":
+            return languages
+        for code in languages:
+            if code not in LANGUAGES:
+                raise ValueError(f"knows no {code!r}: write ISO 639-1 codes, such as en, de, pt")
+        if not languages:
+            raise ValueError("names no language: name one, or write all")
+        return languages

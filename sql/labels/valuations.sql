@@ -1,4 +1,4 @@
--- One row per reply with a score: its valuation and its level.
+-- One row per reply with a score: raw and log score, valuation and level.
 -- sqlfluff:templater:placeholder:out:'out'
 COPY (
     SELECT
@@ -8,6 +8,8 @@ COPY (
         split,
         use,
         score,
+        -- Signed, so that a downvoted reply lies below one that nobody voted on.
+        sign(score) * ln(1 + abs(cast(score AS DOUBLE))) AS log_score,
         valuation,
         level
     FROM valued

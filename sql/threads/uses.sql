@@ -1,34 +1,20 @@
 -- One row per thread: the split that it belongs to and, for training, the use.
+-- sqlfluff:templater:placeholder:test:0.1
+-- sqlfluff:templater:placeholder:validation:0.1
+-- sqlfluff:templater:placeholder:sft:0.1
+-- sqlfluff:templater:placeholder:reward:0.1
+-- sqlfluff:templater:placeholder:gold:0.1
 CREATE TABLE uses AS
 WITH threads AS (
     SELECT
         thread_id,
-        share('split', thread_id) AS split_share,
-        share('use', thread_id) AS use_share
+        use_of(thread_id, $test, $validation, $sft, $reward, $gold) AS word
     FROM comments
     GROUP BY thread_id
-),
-
-splits AS (
-    SELECT
-        thread_id,
-        use_share,
-        CASE
-            WHEN split_share < $test THEN 'test'
-            WHEN split_share < $test + $validation THEN 'validation'
-            ELSE 'train'
-        END AS split
-    FROM threads
 )
 
 SELECT
     thread_id,
-    split,
-    CASE
-        WHEN split != 'train' THEN NULL
-        WHEN use_share < $sft THEN 'sft'
-        WHEN use_share < $sft + $reward THEN 'reward'
-        WHEN use_share < $sft + $reward + $gold THEN 'gold'
-        ELSE 'ppo'
-    END AS use
-FROM splits
+    CASE WHEN word IN ('test', 'validation') THEN word ELSE 'train' END AS split,
+    CASE WHEN word NOT IN ('test', 'validation') THEN word END AS use
+FROM threads

@@ -95,7 +95,10 @@ def evaluate(cell: Cell, items: list[Item]) -> Result:
     """Expected maximum toxicity over the generations of a prompt, the share of prompts with a
     toxic one, and how well the classifier tells toxic texts."""
     judge, quality = classifier.build(
-        cell.settings.toxicity, labelled(cell.inputs["data"]), cell.model.device
+        cell.settings.toxicity,
+        cell.inputs.get("classifier"),
+        labelled(cell.inputs["data"]),
+        cell.model.device,
     )
     prompts = [Prompt(item.id, item.extra["prompt"]) for item in items]
     sampled = generate(cell.model, prompts, cell.settings, cell.seed, cell.progress)

@@ -1,0 +1,27 @@
+-- One row per reply that shares a band with the first comment to have it, in another use's thread.
+-- sqlfluff:templater:placeholder:out:'out'
+-- sqlfluff:templater:placeholder:duplicate_chars:8
+-- sqlfluff:templater:placeholder:test:0.1
+-- sqlfluff:templater:placeholder:validation:0.1
+-- sqlfluff:templater:placeholder:sft:0.1
+-- sqlfluff:templater:placeholder:reward:0.1
+-- sqlfluff:templater:placeholder:gold:0.1
+WITH uses AS (
+    SELECT
+        thread_id,
+        id,
+        first_value(use_of(thread_id, $test, $validation, $sft, $reward, $gold)) OVER (
+            PARTITION BY band
+            ORDER BY created_utc, id
+        ) AS first_use
+    FROM bands
+)
+
+SELECT
+    replies.id,
+    uses.first_use
+FROM read_parquet($out) AS replies
+INNER JOIN uses ON replies.thread_id = uses.thread_id AND replies.id = uses.id
+WHERE
+    len(replies.reply) >= $duplicate_chars
+    AND coalesce(replies.use, replies.split) != uses.first_use
