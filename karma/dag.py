@@ -259,13 +259,13 @@ def _instructions(where: str) -> Node:
 
 
 def _benchmark(name: str, data: str) -> Node:
-    patterns = BENCHMARKS[name].files
+    entry = BENCHMARKS[name]
     node = f"benchmark/{name}"
     if data == "world":
-        source = Source(member="benchmarks", patterns=patterns)
+        source = Source(member="benchmarks", patterns=entry.files + entry.instead)
         return Node(node, inputs={"world": "world"}, source=source)
     folder = Path(data)
-    found = {pattern: sorted(folder.glob(pattern)) for pattern in patterns}
+    found = entry.found(folder)
     lacking = [pattern for pattern, files in found.items() if not files]
     if lacking:
         return Node(node, source=Source(path=folder / lacking[0]))
@@ -283,7 +283,7 @@ def _benchmarks(recipe: Recipe) -> list[str]:
     folder = Path(recipe.evals.data)
     if not folder.is_dir():
         return names  # a plan can be made without them; a run says which file is missing
-    held = [n for n in names if all(any(folder.glob(p)) for p in BENCHMARKS[n].files)]
+    held = [n for n in names if all(BENCHMARKS[n].found(folder).values())]
     if not held:
         raise RecipeError(
             f"evals.data {folder}",

@@ -21,6 +21,8 @@ class Request(NamedTuple):
 
     prefix: str
     continuations: tuple[str, ...]
+    chat: bool = False
+    """Whether the prefix is a user's turn in the model's chat template."""
 
 
 class Answer(NamedTuple):
@@ -67,6 +69,8 @@ def score(
 
 def encode(model: LanguageModel, requests: Sequence[Request]) -> list[Encoded]:
     """The requests in tokens, prefixes cut from the left where the model has too few positions."""
+    if any(request.chat for request in requests):
+        return _encode_turns(model, requests)
     split = [_move_spaces(request) for request in requests]
     heads = model.encode([head for head, _ in split])
     wholes = iter(model.encode([head + tail for head, tails in split if head for tail in tails]))
@@ -81,6 +85,16 @@ def encode(model: LanguageModel, requests: Sequence[Request]) -> list[Encoded]:
             rest = [next(alone) for _ in tails]
         encoded.append(_fit(model, ids, rest))
     return encoded
+
+
+def _encode_turns(model: LanguageModel, requests: Sequence[Request]) -> list[Encoded]:
+    """Chat turns: what the model would say begins after the template's last token."""
+    heads = model.prompts([request.prefix for request in requests], chat=True)
+    alone = iter(model.encode([t for request in requests for t in request.continuations], False))
+    return [
+        _fit(model, head, [next(alone) for _ in request.continuations])
+        for request, head in zip(requests, heads, strict=True)
+    ]
 
 
 def _move_spaces(request: Request) -> tuple[str, list[str]]:

@@ -60,7 +60,7 @@ def evaluate(cell: Cell, items: list[Item]) -> Result:
     per_reply = _measure(cell, items, sampled)
     rows = []
     for item, texts, found in zip(items, sampled, per_reply, strict=True):
-        row = Row(item, template="bare", prompt=item.extra["prompt"], cut=texts.cut)
+        row = Row(item, template=cell.template.name, prompt=item.extra["prompt"], cut=texts.cut)
         values = {name: float(np.mean([f[name] for f in found])) for name in found[0]}
         rows.append(
             replace(row, generations=texts.texts, generation_scores=tuple(found), values=values)
@@ -135,4 +135,4 @@ def ngrams(text: str, n: int) -> list[tuple[str, ...]]:
     return list(zip(*(words[i:] for i in range(n)), strict=False))
 
 
-BENCHMARK = Benchmark("reply", "gold", True, read, evaluate, role="prompts")
+BENCHMARK = Benchmark("reply", "gold", True, read, evaluate, role="prompts", by_likelihood=False)
