@@ -17,15 +17,11 @@ def ask(cell: Cell, items: Sequence[Item]) -> list[Row]:
     no prompt, and after the head of a chat's turn, stands nothing.
     """
     written = [cell.template.write(item) for item in items]
+    chat = cell.settings.chat
+    spaces = ["" if chat or not prompt else " " for prompt, _ in written]
     requests = [
-        scorer.Request(
-            prompt,
-            tuple(
-                choice if cell.settings.chat or not prompt else f" {choice}" for choice in offered
-            ),
-            chat=cell.settings.chat,
-        )
-        for prompt, offered in written
+        scorer.Request(prompt, tuple(space + choice for choice in choices), chat)
+        for space, (prompt, choices) in zip(spaces, written, strict=True)
     ]
     answers = scorer.score(cell.model, requests, cell.settings.batch_tokens, cell.progress)
     return [

@@ -144,8 +144,8 @@ def check(primary: str, result: Result) -> None:
 
 
 def table(rows: list[Row], primary: str) -> pa.Table:
-    """One row an item and wording: the columns of ``SCHEMA``, the item's metrics (``values``), and each
-    generation's (``generation_scores``)."""
+    """One row an item and wording: the columns of ``SCHEMA``, the item's metrics (``values``), and
+    each generation's (``generation_scores``)."""
     records = [
         {
             "id": row.item.id,
