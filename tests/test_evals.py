@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from karma.errors import CheckError, InputError
 from karma.evals import choices, classifier, job, scorer, template
+from karma.evals import model as language_model
 from karma.evals.benchmark import Item, Row, limit
 from karma.evals.benchmarks import (
     bbq,
@@ -562,6 +563,14 @@ def test_a_cell_gives_the_same_bytes_again(tmp_path, model, name):
     for file in ("items.parquet", "scores.json", "metrics.json"):
         first, second = (tmp_path / again / name / file for again in ("first", "second"))
         assert first.read_bytes() == second.read_bytes()
+
+
+def test_benchmarks_of_one_model_load_it_once(tmp_path, model):
+    inputs = {"model": model, "data": data(tmp_path / "data")}
+    language_model.kept.cache_clear()
+    for name in ("humor", "mmlu", "crows_pairs"):
+        run(tmp_path, name, inputs)
+    assert language_model.kept.cache_info().misses == 1
 
 
 def test_a_benchmark_without_a_usable_row_is_refused(tmp_path, model):

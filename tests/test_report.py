@@ -104,13 +104,16 @@ def evaluation(
     """Write ``items.parquet`` and ``scores.json``."""
     place = folder / "evals" / model / name
     place.mkdir(parents=True)
-    pq.write_table(pa.table(table), place / "items.parquet")
     kind, metric, better = about
+    write_items(place, table, metric)
     scores = {
         "benchmark": name,
         "kind": kind,
         "items": len(table["id"]),
         "broken": 1,
+        "template": "default",
+        "templates": ["default", "other"],
+        "variants": [metric, f"{metric}_token"],
         "primary": metric,
         "higher_is_better": better,
         "ideal": None,
@@ -118,6 +121,22 @@ def evaluation(
     }
     write_json(place / "scores.json", scores)
     return place
+
+
+def write_items(place: Path, table: dict[str, Any], metric: str) -> None:
+    """Two wordings; by the second one and by the second rule every value is a little smaller."""
+    rows = [dict(zip(table, row, strict=True)) for row in zip(*table.values(), strict=True)]
+    wordings = [
+        {
+            **row,
+            "template": wording,
+            "value": row["value"] - less,
+            "values": {metric: row["value"] - less, f"{metric}_token": row["value"] - 2 * less},
+        }
+        for wording, less in (("default", 0.0), ("other", 0.01))
+        for row in rows
+    ]
+    pq.write_table(pa.Table.from_pylist(wordings), place / "items.parquet")
 
 
 def policy(folder: Path, model: str, rng: random.Random) -> Path:
@@ -216,8 +235,8 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Whole:
 
 def values(job: Job, model: str, name: str) -> dict[str, float]:
     """A model's items as stored, by id."""
-    items = pq.read_table(job.inputs[f"evals/{model}/{name}"] / "items.parquet").to_pydict()
-    return dict(zip(items["id"], items["value"], strict=True))
+    items = pq.read_table(job.inputs[f"evals/{model}/{name}"] / "items.parquet").to_pylist()
+    return {item["id"]: item["value"] for item in items if item["template"] == "default"}
 
 
 class Tags(HTMLParser):

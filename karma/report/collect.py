@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from karma.errors import CheckError
@@ -61,6 +62,9 @@ class Cell:
     groups: list[str]
     values: Floats
     items: pa.Table
+    """The rows of the leading wording."""
+    variants: dict[str, Floats]
+    """The items' values by each wording and rule, ``wording/metric``; in the order of ``ids``."""
 
     @property
     def value(self) -> float:
@@ -149,7 +153,8 @@ def collect(job: Job) -> Records:
 def _cell(model: str, benchmark: str, folder: Path) -> Cell:
     """One evaluation. Raises CheckError if the score is not the mean of its items."""
     document = _json(folder / "scores.json")
-    items = pq.read_table(folder / "items.parquet")
+    table = pq.read_table(folder / "items.parquet")
+    items = _of_wording(table, document["template"])
     cell = Cell(
         model=model,
         benchmark=benchmark,
@@ -163,6 +168,7 @@ def _cell(model: str, benchmark: str, folder: Path) -> Cell:
         groups=[str(name) for name in items["group"].to_pylist()],
         values=items["value"].to_numpy().astype(np.float64),
         items=items,
+        variants=_variants(table, document),
     )
     stored = document["scores"][document["primary"]]
     if abs(stored - cell.value) > 1e-6:
@@ -171,6 +177,20 @@ def _cell(model: str, benchmark: str, folder: Path) -> Cell:
             f"items, {cell.value}"
         )
     return cell
+
+
+def _of_wording(table: pa.Table, template: str) -> pa.Table:
+    return table.filter(pc.equal(table["template"], template))
+
+
+def _variants(table: pa.Table, document: dict[str, Any]) -> dict[str, Floats]:
+    """Every wording's values by each rule; wordings were asked the same items in the same order."""
+    found = {}
+    for template in document["templates"]:
+        values = _of_wording(table, template)["values"].combine_chunks()
+        for metric in document["variants"]:
+            found[f"{template}/{metric}"] = pc.struct_field(values, metric).to_numpy()
+    return found
 
 
 def _reward(name: str, folder: Path) -> Reward:
