@@ -125,6 +125,30 @@ def test_a_t_interval_needs_two_seeds_and_bears_seeds_that_agree():
     assert stats.t_interval(np.zeros(3)).p == 1.0
 
 
+def test_the_detectable_difference_is_found_as_often_as_was_asked():
+    rng = np.random.default_rng(0)
+    values = rng.normal(size=6)
+    values = (values - values.mean()) / values.std(ddof=1)
+    least = stats.detectable_over_seeds(values)
+    drawn = rng.normal(least, 1.0, size=(4000, 6))
+    found = scipy_stats.ttest_1samp(drawn, 0.0, axis=1)
+    assert np.mean((found.pvalue < 0.05) & (found.statistic > 0)) == pytest.approx(0.8, abs=0.02)
+    zero = np.zeros(400)
+    first = rng.normal(size=400)
+    error = scipy_stats.sem(first)
+    groups = [str(i) for i in range(400)]
+    assert stats.detectable(first, zero, groups) == pytest.approx(2.8016 * error, rel=1e-3)
+
+
+def test_the_effect_size_is_the_mean_in_deviations_of_the_differences():
+    first, second, groups = two_models()
+    d = first - second
+    assert stats.effect_size(first, second, groups) == pytest.approx(d.mean() / d.std(ddof=1))
+    assert stats.effect_size(first, first, groups) is None
+    assert stats.effect_over_seeds(d) == pytest.approx(d.mean() / d.std(ddof=1))
+    assert stats.effect_over_seeds(np.ones(5)) is None
+
+
 def test_holms_p_values_are_those_of_the_paper():
     assert stats.holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
     assert stats.holm([0.9, 0.8]) == [1.0, 1.0]
