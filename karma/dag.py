@@ -30,6 +30,7 @@ from karma.dumps.columns import separator
 from karma.dumps.recipe import CORPUS, UTTERANCES, corpus_files
 from karma.errors import InputError, RecipeError
 from karma.evals.catalogue import BENCHMARKS
+from karma.evals.recipe import harness_name
 from karma.fingerprint import PROJECT, code, minor, text_digest
 from karma.recipe import Recipe
 from karma.reward.recipe import declared
@@ -237,6 +238,7 @@ def _inputs(recipe: Recipe) -> list[Node]:
     if recipe.dumps.removed is not None:
         nodes.append(_file("source/removed", Path(recipe.dumps.removed)))
     nodes += [_benchmark(name, recipe.evals.data) for name in _benchmarks(recipe)]
+    nodes += [_task(task) for task in recipe.evals.lm_eval]
     return nodes
 
 
@@ -271,6 +273,19 @@ def _benchmark(name: str, data: str) -> Node:
         return Node(node, source=Source(path=folder / lacking[0]))
     files = tuple(sorted(path for files in found.values() for path in files))
     return Node(node, source=Source(path=folder, files=files))
+
+
+def _task(task: str) -> Node:
+    """A task of the harness: a file and what lies beside it, or a name, which a version fixes."""
+    name = f"benchmark/{harness_name(task)}"
+    if not task.endswith(".yaml"):
+        return Node(name, source=Source(revision=f"lm_eval {minor('lm_eval')} {task}"))
+    path = Path(task)
+    if not path.is_file():
+        return Node(name, source=Source(path=path))
+    from karma.evals.task_file import data_files
+
+    return Node(name, source=Source(path=path.parent, files=tuple(data_files(path))))
 
 
 def _benchmarks(recipe: Recipe) -> list[str]:
@@ -624,7 +639,14 @@ def models(recipe: Recipe) -> list[str]:
 
 def _evals(recipe: Recipe, known: set[str]) -> list[Node]:
     names = [n for n in _chosen(recipe) if not BENCHMARKS[n].files or f"benchmark/{n}" in known]
-    return [_cell(recipe, model, name) for model in models(recipe) for name in names]
+    return [
+        cell
+        for model in models(recipe)
+        for cell in (
+            *(_cell(recipe, model, name) for name in names),
+            *(_harness(recipe, model, task) for task in recipe.evals.lm_eval),
+        )
+    ]
 
 
 def _cell(recipe: Recipe, model: str, name: str) -> Node:
@@ -658,6 +680,23 @@ def _cell(recipe: Recipe, model: str, name: str) -> Node:
         job=STAGES["evals"].job,
         modules=(entry.module,),
         files=_beside(f"karma/evals/templates/{name}"),
+    )
+
+
+def _harness(recipe: Recipe, model: str, task: str) -> Node:
+    """One model on one task of the harness."""
+    name, settings = harness_name(task), recipe.evals.result()
+    return Node(
+        f"evals/{model}/{name}",
+        inputs={"model": model, "data": f"benchmark/{name}"},
+        manner={"evals": recipe.evals.manner()},
+        config={
+            "evals": {field: settings[field] for field in ("items", "chat")},
+            "benchmark": name,
+            "task": Path(task).name,
+            "lm_eval": minor("lm_eval"),
+        },
+        job="karma.evals.harness:run",
     )
 
 

@@ -6,6 +6,7 @@ changes nothing that this job depends on.
 
 import importlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -13,7 +14,7 @@ import pyarrow.parquet as pq
 
 from karma.errors import CheckError, InputError
 from karma.evals import files, model, template
-from karma.evals.benchmark import Benchmark, Cell, Read, Result, Row, Template, limit, stable
+from karma.evals.benchmark import Benchmark, Broken, Cell, Result, Row, Template, limit, stable
 from karma.evals.settings import RULES, EvalsSettings
 from karma.jobs import Job, write_json
 
@@ -72,7 +73,18 @@ def run(job: Job) -> None:
         )
         for wording in wordings(name, benchmark, settings)
     }
-    write(job.out, name, benchmark, settings, results, found)
+    by_rule = [benchmark.primary + suffix for suffix in RULES.values()]
+    primary = benchmark.metric(settings.rule)
+    about = {
+        "benchmark": name,
+        "kind": benchmark.kind,
+        "rule": settings.rule if benchmark.by_likelihood else None,
+        "variants": by_rule if benchmark.by_likelihood else [primary],
+        "primary": primary,
+        "higher_is_better": benchmark.higher_is_better,
+        "ideal": benchmark.ideal,
+    }
+    write(job.out, about, results, len(found.items), found.broken)
 
 
 def wordings(name: str, benchmark: Benchmark, settings: EvalsSettings) -> list[Template]:
@@ -85,52 +97,35 @@ def wordings(name: str, benchmark: Benchmark, settings: EvalsSettings) -> list[T
 
 def write(
     out: Path,
-    name: str,
-    benchmark: Benchmark,
-    settings: EvalsSettings,
+    about: dict[str, Any],
     results: dict[str, Result],
-    found: Read,
+    available: int,
+    broken: list[Broken],
 ) -> None:
-    """The four files of a cell; ``results`` by wording, the headline's first."""
-    primary = benchmark.metric(settings.rule)
+    """The four files of a cell: ``about`` goes into ``scores.json`` as it is, ``results`` are by
+    wording, the headline's first."""
+    primary = about["primary"]
     for result in results.values():
         check(primary, result)
     first, *others = results
-    rows = [row for result in results.values() for row in result.rows]
     scores = dict(results[first].scores)
     for wording in others:
         scores |= {f"{key}@{wording}": value for key, value in results[wording].scores.items()}
     pq.write_table(
-        table(rows, primary),
+        table([row for result in results.values() for row in result.rows], primary),
         out / "items.parquet",
         compression="zstd",
         compression_level=1,
         row_group_size=ROW_GROUP,
     )
+    counts = {"items": len(results[first].rows), "broken": len(broken)}
     cut = sum(row.cut for row in results[first].rows)
-    document = {
-        "benchmark": name,
-        "kind": benchmark.kind,
-        "items": len(results[first].rows),
-        "available": len(found.items),
-        "broken": len(found.broken),
-        "cut": cut,
-        "template": first,
-        "templates": list(results),
-        "rule": settings.rule if benchmark.by_likelihood else None,
-        "variants": [benchmark.primary + suffix for suffix in RULES.values()]
-        if benchmark.by_likelihood
-        else [primary],
-        "primary": primary,
-        "higher_is_better": benchmark.higher_is_better,
-        "ideal": benchmark.ideal,
-        "scores": scores,
-    }
-    write_json(out / "scores.json", document)
-    write_json(out / "broken.json", found.broken)
-    counts = {"items": document["items"], "broken": document["broken"]}
+    wordings = {"template": first, "templates": list(results)}
+    counted = {**counts, "available": available, "cut": cut}
+    write_json(out / "scores.json", {**about, **counted, **wordings, "scores": scores})
+    write_json(out / "broken.json", broken)
     write_json(out / "metrics.json", {**scores, **counts})
-    print(f"{name}: {primary} {scores[primary]:.4f}, {cut} prompts cut")
+    print(f"{about['benchmark']}: {primary} {scores[primary]:.4f}, {cut} prompts cut")
 
 
 def check(primary: str, result: Result) -> None:
