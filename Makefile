@@ -5,12 +5,13 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-all lint
+.PHONY: help setup run test test-all lint bench-evals
 
 help:
 	@echo "make run       install, then run $(RECIPE) from raw input to report"
 	@echo "make test      install, then run the tests"
 	@echo "make test-all  the slow tests too"
+	@echo "make bench-evals  speed of evaluation against lm-evaluation-harness"
 	@echo "make lint      ruff, mypy, import-linter, sqlfluff"
 
 setup: $(INSTALLED)
@@ -32,6 +33,9 @@ test: setup
 
 test-all: setup
 	$(BIN)/python -m pytest -m 'not stack and not gpu'
+
+bench-evals: setup
+	$(BIN)/python -m tests.bench.evals
 
 lint: setup
 	$(BIN)/ruff check .
