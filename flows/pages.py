@@ -9,11 +9,15 @@ import time
 
 from flows.server import server
 from karma.address import public
+from karma.errors import StageError
 from karma.store import Store
 
 
 def serve(store: Store, uri: str, port: int) -> None:
-    """Start what is needed, print the addresses, end cleanly on Ctrl-C or SIGTERM."""
+    """Start what is needed, print the addresses, end cleanly on Ctrl-C or SIGTERM.
+
+    Raises StageError if MLflow's server ends by itself.
+    """
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with server(store.root) as prefect:
@@ -25,17 +29,19 @@ def serve(store: Store, uri: str, port: int) -> None:
                 address = f"http://127.0.0.1:{port}"
                 mlflow = _mlflow(store, uri, port)
                 _wait(port, mlflow)
+                _alive(mlflow, store)
             print(f"MLflow:  {public(address)}", flush=True)
             print(f"Prefect: {prefect.removesuffix('/api') or 'as configured'}", flush=True)
             print("Ctrl-C ends both.", flush=True)
-            while mlflow is None or mlflow.poll() is None:
+            while True:
                 time.sleep(0.5)
+                if mlflow is not None:
+                    _alive(mlflow, store)
         except KeyboardInterrupt:
             print("ended")
         finally:
             if mlflow is not None:
-                mlflow.terminate()
-                mlflow.wait(timeout=10)
+                _stop(mlflow)
 
 
 def _mlflow(store: Store, uri: str, port: int) -> subprocess.Popen[bytes]:
@@ -46,6 +52,22 @@ def _mlflow(store: Store, uri: str, port: int) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
         command, stdout=log, stderr=log, start_new_session=True, preexec_fn=_end_with_parent
     )
+
+
+def _alive(process: subprocess.Popen[bytes], store: Store) -> None:
+    """Raises StageError if the server ended, which it does not do by itself."""
+    if process.poll() is not None:
+        raise StageError(f"MLflow's server ended; its output is in {store.root / 'mlflow.log'}")
+
+
+def _stop(process: subprocess.Popen[bytes], patience: float = 10.0) -> None:
+    """End a process, by force if it has not ended within ``patience`` seconds."""
+    process.terminate()
+    try:
+        process.wait(timeout=patience)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 def _end_with_parent() -> None:

@@ -4,12 +4,12 @@ import difflib
 import importlib.util
 import re
 from pathlib import Path
-from typing import Literal
 
 from pydantic import field_validator
 
 from karma.evals.catalogue import BENCHMARKS
 from karma.evals.settings import EvalsSettings
+from karma.section import Chosen
 
 
 def harness_name(task: str) -> str:
@@ -27,7 +27,7 @@ class EvalsRecipe(EvalsSettings):
     data: str
     """`world` (the simulator's benchmarks), or a folder that holds the benchmarks' files under
     their usual names (docs/benchmarks.md)."""
-    benchmarks: Literal["all"] | tuple[str, ...] = "all"
+    benchmarks: Chosen = "all"
     """Names of benchmarks, or `all` whose files the data hold."""
 
     lm_eval: tuple[str, ...] = ()
@@ -57,6 +57,4 @@ class EvalsRecipe(EvalsSettings):
                 known = f"known are {', '.join(BENCHMARKS)}"
                 hint = f"did you mean {close[0]}?" if close else known
                 raise ValueError(f"there is no benchmark {name!r}; {hint}")
-        if isinstance(value, tuple) and len(set(value)) < len(value):
-            raise ValueError("a benchmark is named twice")
         return value
