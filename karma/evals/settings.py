@@ -51,7 +51,7 @@ class EvalsSettings(Section):
     chat: bool = False
     """Whether a prompt is put as a user's turn into the model's chat template (chat models);
     `replies` are asked as the policies were trained."""
-    batch_tokens: int = how(8192, ge=1)
+    batch_tokens: int = how(4096, ge=1)
     """Tokens that go through the model at once, padding included."""
     generations: PositiveInt = 5
     """Texts sampled for each prompt, where a benchmark generates."""
