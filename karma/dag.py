@@ -716,10 +716,34 @@ def _report(recipe: Recipe, nodes: list[Node], threads: dict[str, str]) -> Node:
             "models": models(recipe),
             "benchmarks": list(dict.fromkeys(n.id.rsplit("/", 1)[1] for n in evals)),
             "rewards": [n.id.removeprefix("reward/") for n in nodes if n.stage == "reward"],
+            "versions": {name: minor(name) for s in STAGES.values() for name in s.libraries},
+            "lineage": _drawn(nodes, inputs),
         },
         job=STAGES["report"].job,
         files=_beside("karma/report"),
     )
+
+
+def _drawn(nodes: list[Node], inputs: dict[str, str]) -> list[dict[str, Any]]:
+    """The graph as the report draws it: seeds and ranges of one kind are one box."""
+    boxes: dict[str, dict[str, Any]] = {}
+    used = _used([*nodes, Node("report", inputs=inputs)])
+    for node in (node for node in nodes if node.id in used):
+        box = boxes.setdefault(_kind(node.id), {"name": _kind(node.id), "count": 0, "from": []})
+        box["count"] += 1
+        above = {_kind(name) for name in node.inputs.values()} - {box["name"]}
+        box["from"] = sorted({*box["from"], *above})
+    return list(boxes.values())
+
+
+def _kind(instance: str) -> str:
+    """An instance's id without what tells it from others of its kind."""
+    stage, *parts = instance.split("/")
+    if stage == "evals":
+        return f"evals/{parts[-1]}"
+    if stage in ("sft", "reward", "policy"):
+        return "/".join([stage, *parts[:-1]])
+    return instance if stage in ("prompts", "labels") else stage
 
 
 def _beside(folder: str) -> tuple[str, ...]:

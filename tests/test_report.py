@@ -66,6 +66,11 @@ def study(folder: Path, seeds: int = 1, without: tuple[str, ...] = ()) -> Job:
         "models": models,
         "benchmarks": [*BENCHMARKS, "replies"],
         "rewards": rewards,
+        "versions": {"torch": "2.13"},
+        "lineage": [
+            {"name": "base", "count": 1, "from": []},
+            {"name": "policy/unexposed/context", "count": seeds, "from": ["base"]},
+        ],
     }
     kept = {role: path for role, path in inputs.items() if role not in without}
     out, scratch = folder / "out", folder / "scratch"
@@ -82,6 +87,8 @@ def cell(folder: Path, model: str, name: str, skill: float, rng: random.Random) 
         "id": [f"{name}-{i}" for i in range(60)],
         "group": [f"{name}-{i if name == 'humor' else i // 3}" for i in range(60)],
         "value": values,
+        "prompt": ["x" * (1 + i % 7) for i in range(60)],
+        "gold": [int(i % 7 > 3) if i % 4 else int(i % 7 < 3) for i in range(60)],
     }
     return evaluation(folder, model, name, table, (kind, metric, better))
 
@@ -92,10 +99,21 @@ def replies(folder: Path, model: str, rng: random.Random) -> Path:
         "id": [f"p{i}" for i in range(12)],
         "group": [f"t{i // 2}" for i in range(12)],
         "value": [rng.gauss(0.5 if "/context/" in model else 0.0, 1.0) for _ in range(12)],
+        "generation_scores": [scores(model, rng) for _ in range(12)],
         "prompt": [f"User: question {i} {ATTACK}\nAssistant:" for i in range(12)],
         "generations": [[f"{model} says {ATTACK} {i}", "more"] for i in range(12)],
     }
     return evaluation(folder, model, "replies", table, ("reply", "gold", True))
+
+
+def scores(model: str, rng: random.Random) -> list[dict[str, float]]:
+    """Two replies: gold is worth half of a reply's log length, and policies write more words."""
+    found = []
+    for _ in range(2):
+        words = rng.randint(3, 12) * (3 if model.startswith("policy/") else 1)
+        gold = 0.5 * float(np.log1p(words)) + rng.gauss(0, 0.01)
+        found.append({"gold": gold, "length": float(words), "reward": gold})
+    return found
 
 
 def evaluation(

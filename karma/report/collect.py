@@ -106,6 +106,10 @@ class Records:
     threads: dict[str, dict[str, Any]]
     labels: dict[str, Any]
     holes: list[dict[str, str]]
+    versions: dict[str, str]
+    lineage: list[dict[str, Any]]
+    card: Path | None
+    """The folder of the data card."""
 
     def of_kind(self, kind: str) -> list[str]:
         """The benchmarks of a kind that at least one model has a score on."""
@@ -147,6 +151,9 @@ def collect(job: Job) -> Records:
         threads={n: _json(f / "profile.json") for n, f in job.fan_in("threads").items()},
         labels=_json(job.inputs["labels"] / "profile.json") if "labels" in job.inputs else {},
         holes=[{"what": w, "why": "no artefact"} for w in wanted if w not in job.inputs],
+        versions=job.config["versions"],
+        lineage=job.config["lineage"],
+        card=job.inputs.get("labels/card"),
     )
 
 

@@ -144,7 +144,7 @@ def _correct(rows: list[dict[str, Any]]) -> None:
         row["p_holm"] = float(p)
 
 
-def over_seeds(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def over_seeds(records: Records, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Means over seeds of the policies' differences, with t intervals.
 
     Empty for every condition with fewer than ``MIN_SEEDS`` seeds: no claim rests on fewer.
@@ -163,12 +163,20 @@ def over_seeds(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
                 | {"model": f"{group[0]['exposure']}/{group[0]['variant']}"}
                 | {"seeds": len(group), "value": result.mean, "better": _mostly_better(group)}
                 | {"low": result.low, "high": result.high, "p": result.p, "p_holm": None}
+                | {"kl": _mean_kl(records, group)}
                 | {"effect": stats.effect_over_seeds(values)}
                 | {"detectable": stats.detectable_over_seeds(values)}
                 | {"sensitivity": _mean_sensitivity(group)}
             )
     _correct(found)
     return found
+
+
+def _mean_kl(records: Records, rows: list[dict[str, Any]]) -> float | None:
+    """The mean over seeds of the policies' KL at the end of training."""
+    found = [records.policies.get(row["model"]) for row in rows]
+    kls = [policy.metrics["kl_final"] for policy in found if policy is not None]
+    return float(np.mean(kls)) if len(kls) == len(rows) else None
 
 
 def _mean_sensitivity(rows: list[dict[str, Any]]) -> dict[str, float]:
