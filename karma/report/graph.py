@@ -5,7 +5,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-WIDE, HIGH = 1.0, 0.62  # a box, in units of the grid
+WIDE, HIGH = 1.25, 0.62  # a box, in units of the grid
 
 
 def draw(boxes: list[dict[str, Any]]) -> Figure | None:
@@ -22,7 +22,7 @@ def draw(boxes: list[dict[str, Any]]) -> Figure | None:
             if above in places:
                 _edge(axis, places[above], places[box["name"]])
         _box(axis, box, places[box["name"]])
-    axis.set_xlim(-0.1, 1.45 * (columns - 1) + WIDE + 0.1)
+    axis.set_xlim(-0.1, 1.7 * (columns - 1) + WIDE + 0.1)
     axis.set_ylim(rows - 0.3, -0.5)
     axis.set_axis_off()
     return figure
@@ -42,12 +42,12 @@ def _places(boxes: list[dict[str, Any]]) -> dict[str, tuple[int, int]]:
 
 
 def _edge(axis: Axes, start: tuple[int, int], end: tuple[int, int]) -> None:
-    xs = [1.45 * start[0] + WIDE, 1.45 * end[0]]
+    xs = [1.7 * start[0] + WIDE, 1.7 * end[0]]
     axis.plot(xs, [start[1], end[1]], color="#B0BEC5", linewidth=0.7, zorder=1)
 
 
 def _box(axis: Axes, box: dict[str, Any], place: tuple[int, int]) -> None:
-    x, y = 1.45 * place[0], float(place[1])
+    x, y = 1.7 * place[0], float(place[1])
     axis.fill(
         [x, x + WIDE, x + WIDE, x],
         [y - HIGH / 2, y - HIGH / 2, y + HIGH / 2, y + HIGH / 2],

@@ -123,7 +123,9 @@ def pareto(found: list[dict[str, Any]], claims: list[dict[str, Any]]) -> list[di
             points.append(point)
     for point in points:
         point["best"] = not any(
-            other["primary"] > point["primary"] and other["factuality"] > point["factuality"]
+            other["primary"] >= point["primary"]
+            and other["factuality"] >= point["factuality"]
+            and (other["primary"], other["factuality"]) != (point["primary"], point["factuality"])
             for other in points
         )
     return points
