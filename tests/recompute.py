@@ -59,7 +59,7 @@ def difference(row: dict, resamples: int, first: Table, second: Table) -> None:
     drawn = rng.integers(len(sums), size=(4000, len(sums)))
     means = sums[drawn].sum(1) / sizes[drawn].sum(1)
     low, high = np.quantile(means, [0.025, 0.975])
-    # The noise of a quantile of so many resamples, four times over, and the grid of right and wrong.
+    # Four times the noise of a quantile of so many resamples, and the grid of right and wrong.
     slack = 11 / np.sqrt(resamples) * means.std() + 1 / len(gaps)
     assert abs(row["low"] - low) <= slack, row
     assert abs(row["high"] - high) <= slack, row
