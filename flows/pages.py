@@ -6,8 +6,9 @@ import socket
 import subprocess
 import sys
 import time
+from pathlib import Path
 
-from flows.server import server
+from flows.server import PATIENCE, healthy, server
 from karma.address import public
 from karma.errors import StageError
 from karma.store import Store
@@ -28,8 +29,7 @@ def serve(store: Store, uri: str, port: int) -> None:
                 port = _free(port)
                 address = f"http://127.0.0.1:{port}"
                 mlflow = _mlflow(store, uri, port)
-                _wait(port, mlflow)
-                _alive(mlflow, store)
+                _wait(address, mlflow, store)
             print(f"MLflow:  {public(address)}", flush=True)
             print(f"Prefect: {prefect.removesuffix('/api') or 'as configured'}", flush=True)
             print("Ctrl-C ends both.", flush=True)
@@ -48,7 +48,7 @@ def _mlflow(store: Store, uri: str, port: int) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1"]
     command += ["--port", str(port), "--workers", "1", "--backend-store-uri", uri]
     command += ["--default-artifact-root", (store.root / "mlflow-artifacts").as_uri()]
-    log = (store.root / "mlflow.log").open("w")
+    log = _log(store).open("w")
     return subprocess.Popen(
         command, stdout=log, stderr=log, start_new_session=True, preexec_fn=_end_with_parent
     )
@@ -57,7 +57,11 @@ def _mlflow(store: Store, uri: str, port: int) -> subprocess.Popen[bytes]:
 def _alive(process: subprocess.Popen[bytes], store: Store) -> None:
     """Raises StageError if the server ended, which it does not do by itself."""
     if process.poll() is not None:
-        raise StageError(f"MLflow's server ended; its output is in {store.root / 'mlflow.log'}")
+        raise StageError(f"MLflow's server ended; its output is in {_log(store)}")
+
+
+def _log(store: Store) -> Path:
+    return store.root / "mlflow.log"
 
 
 def _stop(process: subprocess.Popen[bytes], patience: float = 10.0) -> None:
@@ -75,11 +79,13 @@ def _end_with_parent() -> None:
     ctypes.CDLL(None).prctl(1, signal.SIGTERM)
 
 
-def _wait(port: int, process: subprocess.Popen[bytes]) -> None:
-    while process.poll() is None:
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
-                return
+def _wait(address: str, process: subprocess.Popen[bytes], store: Store) -> None:
+    """Wait until the server answers. Raises StageError if it ends, or does not in time."""
+    deadline = time.monotonic() + PATIENCE
+    while not healthy(address):
+        _alive(process, store)
+        if time.monotonic() > deadline:
+            raise StageError(f"MLflow's server does not answer; its output is in {_log(store)}")
         time.sleep(0.2)
 
 

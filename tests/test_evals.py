@@ -34,12 +34,16 @@ from karma.evals.benchmarks import (
     toxicity,
     truthfulqa,
 )
+from karma.evals.benchmarks.fit import _measure
 from karma.evals.catalogue import BENCHMARKS
 from karma.evals.recipe import EvalsRecipe
 from karma.evals.settings import EvalsSettings, ToxicitySettings
 from karma.fingerprint import code
 from karma.jobs import Job
 from karma.text import render
+from karma.world.job import truth
+from karma.world.recipe import WorldRecipe
+from karma.world.truth import centred_fit
 from tests.tiny_lm import saved, tiny
 
 
@@ -188,7 +192,7 @@ def run(tmp_path: Path, name: str, inputs: dict[str, Path], **settings) -> dict:
 def test_every_row_of_the_table_names_a_module_of_the_same_kind(name):
     benchmark = importlib.import_module(BENCHMARKS[name].module).BENCHMARK
     assert benchmark.kind == BENCHMARKS[name].kind
-    assert benchmark.role == ("data" if BENCHMARKS[name].files else "prompts")
+    assert benchmark.role == ("prompts" if BENCHMARKS[name].prompts else "data")
 
 
 def test_no_cell_depends_on_the_table_so_a_new_benchmark_leaves_all_fresh():
@@ -463,7 +467,7 @@ def test_a_hugging_face_classifier_is_read_at_its_label(tmp_path):
 # Cells
 
 
-@pytest.mark.parametrize("name", [n for n, entry in BENCHMARKS.items() if entry.files])
+@pytest.mark.parametrize("name", [n for n, entry in BENCHMARKS.items() if not entry.prompts])
 def test_a_cell_keeps_every_item_and_its_score_is_their_mean(tmp_path, model, name):
     folder = data(tmp_path / "data")
     scores = run(tmp_path, name, {"model": model, "data": folder})
@@ -633,6 +637,20 @@ def test_replies_are_measured_by_own_and_gold_reward_and_by_base(tmp_path, model
     assert 1 < scores["base_perplexity"] < 400**2
     assert 0 <= scores["distinct_2"] <= 1
     assert "reward" in scores
+
+
+def test_the_simulators_fit_is_that_of_the_worlds_truth(tmp_path, model):
+    known = truth(WorldRecipe(threads=20))
+    (tmp_path / "planted_truth.json").write_text(json.dumps(known))
+    prompts = prompts_file(tmp_path / "prompts", "reddit")
+    scores = run(tmp_path, "fit", {"model": model, "data": tmp_path, "prompts": prompts})
+    assert scores["primary"] == "centred_fit"
+    items = pq.read_table(tmp_path / "fit" / "items.parquet").to_pylist()
+    for item in items:
+        fits = [centred_fit("why?", text, known) for text in item["generations"]]
+        assert item["value"] == pytest.approx(np.mean(fits))
+    joke = " ".join(known["lexicons"]["joke"][:3])
+    assert _measure([{"role": "comment", "text": joke}], joke, known)["joke"] == 1.0
 
 
 def test_a_model_without_a_reward_of_its_own_has_the_gold_one_alone(tmp_path, model):

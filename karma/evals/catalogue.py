@@ -29,6 +29,11 @@ class Entry(NamedTuple):
     instead: tuple[str, ...] = ()
     """Files that it reads where those are not there, each of which must match."""
 
+    prompts: bool = False
+    """Whether it asks for replies to the prompts that are held out."""
+    rewards: bool = False
+    """Whether it scores replies by reward models and the base model."""
+
     def found(self, folder: Path) -> dict[str, list[Path]]:
         """The files in ``folder`` by pattern: its own if all are there, else those instead."""
         own = {pattern: sorted(folder.glob(pattern)) for pattern in self.files}
@@ -70,5 +75,14 @@ BENCHMARKS = {
     "sycophancy": Entry(
         "karma.evals.benchmarks.sycophancy", "disposition", ("sycophancy/*.jsonl",)
     ),
-    "replies": Entry("karma.evals.benchmarks.replies", "reply", settings=GENERATES),
+    "fit": Entry(
+        "karma.evals.benchmarks.fit",
+        "pragmatics",
+        ("planted_truth.json",),
+        GENERATES,
+        prompts=True,
+    ),
+    "replies": Entry(
+        "karma.evals.benchmarks.replies", "reply", settings=GENERATES, prompts=True, rewards=True
+    ),
 }
