@@ -171,6 +171,34 @@ def test_the_tests_keep_their_size_when_nothing_differs():
 
 
 @pytest.mark.slow
+def test_holm_keeps_the_familys_error_and_not_only_each_tests():
+    rng = np.random.default_rng(2)
+    trials, family, wrong = 1000, 8, 0
+    for _ in range(trials):
+        values = rng.normal(size=(family, 6))
+        found = stats.holm([stats.t_interval(row).p for row in values])
+        wrong += min(found) <= 0.05
+    assert wrong <= scipy_stats.binom.ppf(0.999, trials, 0.05)
+
+
+@pytest.mark.slow
+def test_the_bootstrap_by_group_covers_the_truth_and_the_one_by_item_does_not():
+    rng = np.random.default_rng(3)
+    trials, hits, naive = 400, 0, 0
+    groups = np.repeat([str(i) for i in range(60)], 3)
+    alone = [str(i) for i in range(180)]
+    for seed in range(trials):
+        d = 0.2 + np.repeat(rng.normal(size=60), 3) + 0.3 * rng.normal(size=180)
+        for names, count in ((groups, "hits"), (alone, "naive")):
+            found = stats.bootstrap(d, np.zeros(180), names, resamples=500, seed=seed)
+            inside = found.low <= 0.2 <= found.high
+            hits, naive = hits + (inside and count == "hits"), naive + (inside and count == "naive")
+    # A percentile interval of sixty groups falls a little short of 95 %.
+    assert hits >= scipy_stats.binom.ppf(0.001, trials, 0.93)
+    assert naive < 0.85 * trials
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("seeds", [5, 10])
 def test_t_intervals_over_seeds_cover_the_truth(seeds):
     rng = np.random.default_rng(1)
