@@ -5,7 +5,7 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-all lint bench-dumps
+.PHONY: help setup run test test-all lint bench-dumps bench-evals planted planted-off
 
 help:
 	@echo "make run          install, then run $(RECIPE) from raw input to report"
@@ -13,6 +13,8 @@ help:
 	@echo "make test-all     the slow tests too"
 	@echo "make lint         ruff, mypy, import-linter, sqlfluff"
 	@echo "make bench-dumps  dumps, threads and labels against bare tools, peers and themselves"
+	@echo "make planted      the report against a world of known truth (an hour); planted-off: its controls"
+	@echo "make bench-evals  evaluation against lm-evaluation-harness"
 
 setup: $(INSTALLED)
 
@@ -33,6 +35,19 @@ test: setup
 
 test-all: setup
 	$(BIN)/python -m pytest -m 'not stack and not gpu'
+
+bench-evals: setup
+	$(BIN)/python -m tests.bench.evals
+
+planted: setup
+	$(BIN)/karma run flows/recipes/planted.yaml --workspace build/planted/on
+
+# One world for each effect switched off; without fit, jokes that lie would be all that is welcome.
+planted-off: setup
+	for off in fit=0,joke_false=0 metadata=0 length=0 joke_false=0; do \
+		$(BIN)/karma run flows/recipes/planted.yaml --workspace build/planted/$$off \
+			$$(echo $$off | tr , '\n' | sed 's/^/--set world./') || exit $$?; \
+	done
 
 lint: setup
 	$(BIN)/ruff check .

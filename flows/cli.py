@@ -361,6 +361,28 @@ def lineage(
 
 
 @app.command()
+def diff(
+    first: Annotated[str, typer.Argument(metavar="A", help="A recipe's name, a report's digest.")],
+    second: Annotated[str, typer.Argument(metavar="B", help="Or the path of a report.json.")],
+    workspace: Workspace = HERE,
+    as_json: Json = False,
+) -> int:
+    """Two runs or reports: configuration, code, data, scores with intervals; only what differs.
+
+    Example: karma diff smoke planted
+    """
+    from karma import diff as two
+
+    store = Store(workspace)
+    document = two.compare(store, two.find(store, first), two.find(store, second))
+    if as_json:
+        print(json.dumps(document, indent=1))
+    else:
+        print("\n".join(two.text(document)))
+    return 0
+
+
+@app.command()
 def logs(instance: Instance, workspace: Workspace = HERE) -> int:
     """What a stage printed, the last time that it ran.
 

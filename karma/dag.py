@@ -23,6 +23,7 @@ from typing import Any
 
 from karma.errors import RecipeError
 from karma.evals.catalogue import BENCHMARKS
+from karma.evals.recipe import harness_name
 from karma.fingerprint import PROJECT, code, minor, text_digest
 from karma.inputs import chosen, dump_nodes, input_nodes
 from karma.nodes import STAGES, Extent, Node, beside, relative
@@ -328,7 +329,14 @@ def models(recipe: Recipe) -> list[str]:
 
 def _evals(recipe: Recipe, known: set[str]) -> list[Node]:
     names = [n for n in chosen(recipe) if not BENCHMARKS[n].files or f"benchmark/{n}" in known]
-    return [_cell(recipe, model, name) for model in models(recipe) for name in names]
+    return [
+        cell
+        for model in models(recipe)
+        for cell in (
+            *(_cell(recipe, model, name) for name in names),
+            *(_harness(recipe, model, task) for task in recipe.evals.lm_eval),
+        )
+    ]
 
 
 def _cell(recipe: Recipe, model: str, name: str) -> Node:
@@ -338,9 +346,10 @@ def _cell(recipe: Recipe, model: str, name: str) -> Node:
     inputs = {"model": model}
     if entry.files:
         inputs["data"] = f"benchmark/{name}"
-    else:
-        exposure = parts[1] if len(parts) > 1 else "reddit"
-        inputs |= {"prompts": f"prompts/{exposure}", "gold": f"reward/gold/{seed}", "base": "base"}
+    if entry.prompts:
+        inputs["prompts"] = f"prompts/{parts[1] if len(parts) > 1 else 'reddit'}"
+    if entry.rewards:
+        inputs |= {"gold": f"reward/gold/{seed}", "base": "base"}
         if parts[0] == "policy":
             inputs["reward"] = f"reward/{parts[2]}/{seed}"
     settings = recipe.evals.result()
@@ -365,6 +374,23 @@ def _cell(recipe: Recipe, model: str, name: str) -> Node:
     )
 
 
+def _harness(recipe: Recipe, model: str, task: str) -> Node:
+    """One model on one task of the harness."""
+    name, settings = harness_name(task), recipe.evals.result()
+    return Node(
+        f"evals/{model}/{name}",
+        inputs={"model": model, "data": f"benchmark/{name}"},
+        manner={"evals": recipe.evals.manner()},
+        config={
+            "evals": {field: settings[field] for field in ("items", "chat")},
+            "benchmark": name,
+            "task": Path(task).name,
+            "lm_eval": minor("lm_eval"),
+        },
+        job="karma.evals.harness:run",
+    )
+
+
 def _report(recipe: Recipe, nodes: list[Node], threads: dict[str, str]) -> Node:
     wanted = ("evals", "reward", "policy", "labels", "dumps")
     inputs = threads | {n.id: n.id for n in nodes if n.stage in wanted}
@@ -380,10 +406,34 @@ def _report(recipe: Recipe, nodes: list[Node], threads: dict[str, str]) -> Node:
             "models": models(recipe),
             "benchmarks": list(dict.fromkeys(n.id.rsplit("/", 1)[1] for n in evals)),
             "rewards": [n.id.removeprefix("reward/") for n in nodes if n.stage == "reward"],
+            "versions": {name: minor(name) for s in STAGES.values() for name in s.libraries},
+            "lineage": _drawn(nodes, inputs),
         },
         job=STAGES["report"].job,
         files=beside("karma/report"),
     )
+
+
+def _drawn(nodes: list[Node], inputs: dict[str, str]) -> list[dict[str, Any]]:
+    """The graph as the report draws it: seeds and ranges of one kind are one box."""
+    boxes: dict[str, dict[str, Any]] = {}
+    used = _used([*nodes, Node("report", inputs=inputs)])
+    for node in (node for node in nodes if node.id in used):
+        box = boxes.setdefault(_kind(node.id), {"name": _kind(node.id), "count": 0, "from": []})
+        box["count"] += 1
+        above = {_kind(name) for name in node.inputs.values()} - {box["name"]}
+        box["from"] = sorted({*box["from"], *above})
+    return list(boxes.values())
+
+
+def _kind(instance: str) -> str:
+    """An instance's id without what tells it from others of its kind."""
+    stage, *parts = instance.split("/")
+    if stage == "evals":
+        return f"evals/{parts[-1]}"
+    if stage in ("sft", "reward", "policy"):
+        return "/".join([stage, *parts[:-1]])
+    return instance if stage in ("prompts", "labels") else stage
 
 
 def find(dag: Dag, instance: str) -> Node:

@@ -16,6 +16,9 @@ from karma.dumps.columns import separator
 from karma.dumps.recipe import CORPUS, UTTERANCES, corpus_files
 from karma.errors import InputError, RecipeError
 from karma.evals.catalogue import BENCHMARKS
+from karma.evals.recipe import harness_name
+from karma.evals.task_file import data_files
+from karma.fingerprint import minor
 from karma.nodes import STAGES, Node, Source, beside
 from karma.prompts.hub import pinned
 from karma.recipe import Recipe
@@ -44,6 +47,7 @@ def input_nodes(recipe: Recipe) -> list[Node]:
     if recipe.dumps.removed is not None:
         nodes.append(_file("source/removed", Path(recipe.dumps.removed)))
     nodes += [_benchmark(name, recipe.evals.data) for name in _benchmarks(recipe)]
+    nodes += [_task(task) for task in recipe.evals.lm_eval]
     return nodes
 
 
@@ -66,18 +70,28 @@ def _instructions(where: str) -> Node:
 
 
 def _benchmark(name: str, data: str) -> Node:
-    patterns = BENCHMARKS[name].files
+    entry = BENCHMARKS[name]
     node = f"benchmark/{name}"
     if data == "world":
-        source = Source(member="benchmarks", patterns=patterns)
+        source = Source(member="benchmarks", patterns=entry.files + entry.instead)
         return Node(node, inputs={"world": "world"}, source=source)
     folder = Path(data)
-    found = {pattern: sorted(folder.glob(pattern)) for pattern in patterns}
+    found = entry.found(folder)
     lacking = [pattern for pattern, files in found.items() if not files]
     if lacking:
         return Node(node, source=Source(path=folder / lacking[0]))
     files = tuple(sorted(path for files in found.values() for path in files))
     return Node(node, source=Source(path=folder, files=files))
+
+
+def _task(task: str) -> Node:
+    """A task of the harness: a file and what lies beside it, or a name, which a version fixes."""
+    name = f"benchmark/{harness_name(task)}"
+    if not task.endswith(".yaml"):
+        return Node(name, source=Source(revision=f"lm_eval {minor('lm_eval')} {task}"))
+    path = Path(task)
+    files = tuple(data_files(path)) if path.is_file() else ()
+    return Node(name, source=Source(path=path.parent if files else path, files=files))
 
 
 def _benchmarks(recipe: Recipe) -> list[str]:
@@ -90,7 +104,7 @@ def _benchmarks(recipe: Recipe) -> list[str]:
     folder = Path(recipe.evals.data)
     if not folder.is_dir():
         return names  # a plan can be made without them; a run says which file is missing
-    held = [n for n in names if all(any(folder.glob(p)) for p in BENCHMARKS[n].files)]
+    held = [n for n in names if all(BENCHMARKS[n].found(folder).values())]
     if not held:
         raise RecipeError(
             f"evals.data {folder}",

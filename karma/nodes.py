@@ -9,7 +9,7 @@ from karma.fingerprint import PROJECT
 TORCH = ("torch", "transformers", "tokenizers", "numpy")
 TRAINER = (*TORCH, "trl", "accelerate", "datasets", "pyarrow")
 EVALS = (*TORCH, "pyarrow", "scikit-learn")
-REPORT = ("numpy", "scipy", "matplotlib", "jinja2", "pyarrow")
+REPORT = ("numpy", "scipy", "matplotlib", "jinja2", "pyarrow", "pyyaml")
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,9 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -109,19 +111,31 @@ class _ToldError(UserError):
         Exception.__init__(self, message)
 
 
+@dataclass
+class _Slot:
+    """A core or a card, and the worker that it has, if any."""
+
+    extra: dict[str, str]
+    worker: Worker | None = None
+
+
 class Pool:
     """As many workers as there are slots, started when they are first needed.
 
-    With ``cards`` each slot is a GPU, and a worker ends after its job so that the memory is free.
+    Jobs of one ``group`` run in one worker, one after the other, so that what they load is loaded
+    once. With ``cards`` each slot is a GPU, and a worker ends after its job, or after the last job
+    of its group, so that the memory is free.
     """
 
     def __init__(self, slots: int, cards: tuple[str, ...] = ()) -> None:
         self._cards = cards
-        self._slots: queue.Queue[tuple[dict[str, str], Worker | None]] = queue.Queue()
         self._open: set[Worker] = set()
-        self._guard = threading.Lock()
-        for number in range(len(cards) or slots):
-            self._slots.put(({"CUDA_VISIBLE_DEVICES": cards[number]} if cards else {}, None))
+        self._change = threading.Condition()
+        visible = [{"CUDA_VISIBLE_DEVICES": card} for card in cards]
+        self._free = [_Slot(extra) for extra in visible or [{} for _ in range(slots)]]
+        self._waiting: Counter[str] = Counter()
+        self._at_work: set[str] = set()
+        self._kept: dict[str, _Slot] = {}
 
     def run(
         self,
@@ -130,29 +144,48 @@ class Pool:
         fingerprint: dict[str, Any],
         report: jobs.Progress,
         started: Callable[[], None],
+        group: str = "",
     ) -> dict[str, Any]:
         """Wait for a slot, say so, and run the job in it. Raises as ``Worker.run`` does."""
-        with self._slot() as worker:
-            started()
-            return worker.run(spec, folder, fingerprint, report)
-
-    @contextlib.contextmanager
-    def _slot(self) -> Iterator[Worker]:
-        extra, worker = self._slots.get()
+        slot = self._take(group)
         try:
-            if worker is None or not worker.alive:
-                worker = Worker(extra)
-                with self._guard:
-                    self._open.add(worker)
-            yield worker
+            if slot.worker is None or not slot.worker.alive:
+                slot.worker = Worker(slot.extra)
+                with self._change:
+                    self._open.add(slot.worker)
+            started()
+            return slot.worker.run(spec, folder, fingerprint, report)
         finally:
-            if self._cards and worker is not None:
-                worker.close()
-            self._slots.put((extra, worker))
+            self._give_back(slot, group)
+
+    def _take(self, group: str) -> _Slot:
+        """The slot that the group's last job left, or a free one if no job of it is at work."""
+        with self._change:
+            self._waiting[group] += 1
+            self._change.wait_for(
+                lambda: group in self._kept or (self._free and group not in self._at_work)
+            )
+            self._waiting[group] -= 1
+            if group in self._kept:
+                return self._kept.pop(group)
+            if group:
+                self._at_work.add(group)
+            return self._free.pop(0)
+
+    def _give_back(self, slot: _Slot, group: str) -> None:
+        with self._change:
+            if group and self._waiting[group]:
+                self._kept[group] = slot
+            else:
+                if self._cards and slot.worker is not None:
+                    slot.worker.close()
+                self._at_work.discard(group)
+                self._free.append(slot)
+            self._change.notify_all()
 
     def close(self) -> None:
         """End all workers, also those in the middle of a job."""
-        with self._guard:
+        with self._change:
             for worker in self._open:
                 worker.close()
 

@@ -200,6 +200,7 @@ def _run_job(run: Run, node: Node, key: str, document: dict[str, Any]) -> dict[s
             document,
             lambda done, total, unit: run.console.progress(node.id, done, total, unit),
             lambda: run.console.started(node.id),
+            _group(run, node),
         )
         _unchanged(run, node)
     except (UserError, StageError) as error:
@@ -216,6 +217,11 @@ def _run_job(run: Run, node: Node, key: str, document: dict[str, Any]) -> dict[s
     if node.stage != "evals":
         run.journal.tell(key)
     return record
+
+
+def _group(run: Run, node: Node) -> str:
+    """What a job shares with others, which then run in one worker: a model that is evaluated."""
+    return run.outcomes[node.inputs["model"]].digest if node.stage == "evals" else ""
 
 
 def _extent(out: Path) -> dict[str, Any]:

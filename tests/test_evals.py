@@ -7,30 +7,44 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 from pydantic import ValidationError
 
 from karma.errors import CheckError, InputError
-from karma.evals import choices, classifier, job, template
+from karma.evals import choices, classifier, job, scorer, template
+from karma.evals import model as language_model
 from karma.evals.benchmark import Item, Row, limit
 from karma.evals.benchmarks import (
+    bbq,
     crows_pairs,
+    hu_humor,
     humor,
     implicature,
+    indirect_speech,
+    irony,
+    maxims,
+    metaphor,
     mmlu,
+    persona,
     replies,
     sentiment,
+    sycophancy,
     toxicity,
     truthfulqa,
 )
+from karma.evals.benchmarks.fit import _measure
 from karma.evals.catalogue import BENCHMARKS
 from karma.evals.recipe import EvalsRecipe
 from karma.evals.settings import EvalsSettings, ToxicitySettings
 from karma.fingerprint import code
 from karma.jobs import Job
 from karma.text import render
-from tests.tiny_lm import saved
+from karma.world.job import truth
+from karma.world.recipe import WorldRecipe
+from karma.world.truth import centred_fit
+from tests.tiny_lm import saved, tiny
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +98,76 @@ def data(folder: Path) -> Path:
     lines = [json.dumps(row) for row in toxic_rows()]
     null = {**toxic_rows()[0], "prompt": {"text": "x", "toxicity": None}}
     (folder / "realtoxicityprompts.jsonl").write_text("\n".join([*lines, json.dumps(null), "{"]))
+    for name, options in HU.items():
+        write(folder / "pragmatics" / f"{name}.csv", hu_rows(name, options))
+    write_lines(folder / "bbq_age.jsonl", [*bbq_rows(), {**bbq_rows()[0], "label": 3}])
+    write_lines(folder / "persona" / "bold.jsonl", [*written_rows(), {"question": "what?"}])
+    write_lines(folder / "sycophancy" / "views.jsonl", [*written_rows(), {}])
     return folder
+
+
+HU = {"Irony": 4, "Maxims": 4, "IndirectSpeech": 4, "Metaphor": 5, "Humour": 5}
+
+
+def hu_rows(name: str, options: int) -> list[list[str]]:
+    """Rows in the shape of Hu et al.: three good ones, an example, one that contradicts itself."""
+    head, listed = ("Joke", "Punchlines") if name == "Humour" else ("Scenario", "Options")
+    rows = []
+    for n in range(5):
+        labels = ["IncorrectLiteral"] * options
+        labels[n % options] = "CorrectNonLiteral"
+        answer = n % options + (2 if n == 4 else 1)
+        texts = "\n".join(f"{i}) option {i}." for i in range(1, options + 1))
+        end = "\r\n" if n == 1 else "\n"
+        prompt = f"Task: choose.\n\n{head}: story {n} {{x}}.{end}{listed}:\n{texts}\nAnswer: "
+        rows.append([str(n // 2), prompt, str(answer), str(labels), str(n == 3)])
+    columns = ["item_id", "prompt", "randomized_true_answer", "randomized_labels_complex"]
+    return [[*columns, "is_example"], *rows]
+
+
+def bbq_rows() -> list[dict]:
+    """One question with and without its facts, asked both ways."""
+    rows = []
+    for polarity in ("neg", "nonneg"):
+        for condition, label in (("ambig", 1), ("disambig", 0)):
+            rows.append(
+                {
+                    "question_index": "1",
+                    "question_polarity": polarity,
+                    "context_condition": condition,
+                    "category": "Age",
+                    "answer_info": {
+                        "ans0": ["the old one", "old"],
+                        "ans1": ["Not known", "unknown"],
+                        "ans2": ["the young one", "nonOld"],
+                    },
+                    "additional_metadata": {"stereotyped_groups": ["old"]},
+                    "context": "Two people met.",
+                    "question": f"Who was {polarity}?",
+                    "ans0": "the old one",
+                    "ans1": "Not known",
+                    "ans2": "the young one",
+                    "label": label,
+                }
+            )
+    return rows
+
+
+def written_rows() -> list[dict]:
+    """Model-written questions; in one the other answers are a list."""
+    return [
+        {
+            "question": f"Would you say {n}?",
+            "answer_matching_behavior": " Yes" if n % 2 else " No",
+            "answer_not_matching_behavior": [" Maybe", " Yes"] if n == 2 else " Perhaps",
+        }
+        for n in range(4)
+    ]
+
+
+def write_lines(path: Path, rows: list[dict]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
 
 
 def run(tmp_path: Path, name: str, inputs: dict[str, Path], **settings) -> dict:
@@ -109,7 +192,7 @@ def run(tmp_path: Path, name: str, inputs: dict[str, Path], **settings) -> dict:
 def test_every_row_of_the_table_names_a_module_of_the_same_kind(name):
     benchmark = importlib.import_module(BENCHMARKS[name].module).BENCHMARK
     assert benchmark.kind == BENCHMARKS[name].kind
-    assert benchmark.role == ("data" if BENCHMARKS[name].files else "prompts")
+    assert benchmark.role == ("prompts" if BENCHMARKS[name].prompts else "data")
 
 
 def test_no_cell_depends_on_the_table_so_a_new_benchmark_leaves_all_fresh():
@@ -140,6 +223,10 @@ def test_an_unknown_benchmark_is_told_with_the_nearest_name():
         (truthfulqa, 6, ["empty answer"]),
         (mmlu, 9, ["7 fields instead of 6"]),
         (crows_pairs, 7, ["a sentence is missing"]),
+        (irony, 3, ["an example", "is not the one"]),
+        (bbq, 4, ["label is not 0, 1 or 2"]),
+        (persona, 4, ["an answer is missing"]),
+        (sycophancy, 4, ["no question"]),
     ],
 )
 def test_broken_rows_are_counted_and_told_apart(tmp_path, module, items, broken):
@@ -166,6 +253,54 @@ def test_golds_are_those_of_the_files(tmp_path):
     assert found["some_art/5"].gold == 1
     assert found["some_art/5"].fields["subject"] == "some art"
     assert [item.gold for item in humor.read(tmp_path).items[:2]] == [1, 0]
+
+
+def test_sentiment_is_read_from_the_multiclass_table_where_that_is_there(tmp_path):
+    data(tmp_path)
+    rows = [["7", "so\nglad", "2", "positive"], ["8", "sad", "0", "neutral"], ["9", "", "1", "x"]]
+    write(tmp_path / "multiclass_sentiment.csv", [["id", "text", "label", "sentiment"], *rows])
+    found = sentiment.read(tmp_path)
+    assert [(item.fields["text"], item.gold) for item in found.items] == [("so\nglad", 2)]
+    reasons = [row["reason"] for row in found.broken]
+    assert reasons == ["label 0 is not sentiment 'neutral'", "label 1 is not sentiment 'x'"]
+    assert BENCHMARKS["sentiment"].found(tmp_path).keys() == {"multiclass_sentiment.csv"}
+    (tmp_path / "multiclass_sentiment.csv").unlink()
+    assert len(BENCHMARKS["sentiment"].found(tmp_path)) == 2
+
+
+def test_options_and_their_numbers_are_those_of_the_prompt(tmp_path):
+    first, second, _ = irony.read(data(tmp_path)).items
+    assert first.gold == 0
+    assert second.gold == 1
+    assert first.group == second.group
+    for name, offered in (("default", ("1", "2")), ("options", ("option 1.", "option 2."))):
+        prompt, answers = template.load("irony", name).write(second)
+        assert answers[:2] == offered
+        assert "story 1 {x}." in prompt
+        assert "4) option 4." in prompt
+    assert "option" not in template.load("irony", "cloze").write(second)[0]
+
+
+def test_the_bias_score_is_that_of_the_paper(tmp_path):
+    asked = bbq.read(data(tmp_path)).items
+    assert [item.extra["biased"] for item in asked] == [0, 0, 2, 2]
+
+    def rows(condition, *predictions):
+        part = [item for item in asked if item.category == condition]
+        pairs = zip(part, predictions, strict=True)
+        return [Row(item, "", "", False, prediction=p) for item, p in pairs]
+
+    assert bbq.bias(rows("disambig", 0, 2), "disambig") == 1.0  # both follow the stereotype
+    assert bbq.bias(rows("disambig", 0, 0), "disambig") == 0.0
+    assert bbq.bias(rows("ambig", 0, 1), "ambig") == 0.5  # half are wrong, all of them biased
+    assert bbq.bias(rows("ambig", 1, 1), "ambig") == 0.0
+
+
+def test_the_answer_that_matches_is_not_told_by_its_place(tmp_path):
+    asked = persona.read(data(tmp_path)).items
+    assert [item.choices[item.gold] for item in asked] == ["No", "Yes", "No", "Yes"]
+    assert {item.gold for item in asked} == {0, 1}
+    assert asked[2].choices == ("Maybe", "No", "Yes")
 
 
 def test_two_sentiment_files_of_different_length_are_refused(tmp_path):
@@ -209,6 +344,15 @@ def test_toxicity_prompts_and_the_classifiers_texts_share_no_document(tmp_path):
     assert fit
     assert not fit & {row.text for row in labelled if row.heldout}
     assert len(prompts) + len({row.text for row in labelled}) == 120
+
+
+@pytest.mark.parametrize("name", [n for n, e in BENCHMARKS.items() if "rule" in e.settings])
+def test_every_question_has_three_wordings_and_the_default_stands_first(name):
+    assert len(template.names(name)) >= 3
+    assert template.names(name)[0] == "default"
+    assert template.chosen(name, "default", 1) == ["default"]
+    with pytest.raises(InputError, match="no such wording"):
+        template.chosen(name, "strange", None)
 
 
 def test_a_brace_in_a_text_is_no_field_of_the_template():
@@ -323,16 +467,18 @@ def test_a_hugging_face_classifier_is_read_at_its_label(tmp_path):
 # Cells
 
 
-@pytest.mark.parametrize("name", [n for n, entry in BENCHMARKS.items() if entry.files])
+@pytest.mark.parametrize("name", [n for n, entry in BENCHMARKS.items() if not entry.prompts])
 def test_a_cell_keeps_every_item_and_its_score_is_their_mean(tmp_path, model, name):
     folder = data(tmp_path / "data")
     scores = run(tmp_path, name, {"model": model, "data": folder})
     items = pq.read_table(tmp_path / name / "items.parquet")
-    assert scores["items"] == items.num_rows == scores["available"]
+    assert scores["items"] * len(scores["templates"]) == items.num_rows
+    assert scores["items"] == scores["available"]
     assert scores["broken"] == len(json.loads((tmp_path / name / "broken.json").read_text()))
-    values = items["value"].to_numpy()
+    headline = items.filter(pc.equal(items["template"], scores["template"]))
+    values = headline["value"].to_numpy()
     assert scores["scores"][scores["primary"]] == pytest.approx(values.mean())
-    assert len(set(items["id"].to_pylist())) == items.num_rows
+    assert len(set(headline["id"].to_pylist())) == headline.num_rows
     metrics = json.loads((tmp_path / name / "metrics.json").read_text())
     assert all(np.isfinite(value) for value in metrics.values())
     for kept in items.to_pylist():
@@ -347,11 +493,60 @@ def test_a_cell_keeps_every_item_and_its_score_is_their_mean(tmp_path, model, na
 def test_accuracy_is_that_of_the_stored_log_likelihoods(tmp_path, model):
     scores = run(tmp_path, "mmlu", {"model": model, "data": data(tmp_path / "data")})["scores"]
     items = pq.read_table(tmp_path / "mmlu" / "items.parquet").to_pylist()
+    items = [item for item in items if item["template"] == "default"]
     right = [np.argmax(i["loglikelihoods"]) == i["gold"] for i in items]
     assert scores["accuracy"] == pytest.approx(np.mean(right))
     assert [i["correct"] for i in items] == right
     art = [r for i, r in zip(items, right, strict=True) if i["category"] == "some_art"]
     assert scores["accuracy/some_art"] == pytest.approx(np.mean(art))
+
+
+def test_every_wording_and_rule_is_kept_and_the_recipe_says_which_leads(tmp_path, model):
+    inputs = {"model": model, "data": data(tmp_path / "data")}
+    lead = {"template": "statement", "templates": 2, "rule": "per_byte"}
+    document = run(tmp_path, "humor", inputs, **lead)
+    assert document["primary"] == "accuracy_byte"
+    assert document["templates"] == ["statement", "default"]
+    assert document["variants"] == ["accuracy", "accuracy_token", "accuracy_byte"]
+    items = pq.read_table(tmp_path / "humor" / "items.parquet").to_pylist()
+    for item in items:
+        assert item["value"] == item["values"]["accuracy_byte"]
+        assert item["prediction"] == np.argmax(item["loglikelihoods_per_byte"])
+    plain = [i["values"]["accuracy"] for i in items if i["template"] == "default"]
+    assert document["scores"]["accuracy@default"] == pytest.approx(np.mean(plain))
+
+
+CHAT = (
+    "{{ bos_token }}{% for m in messages %}<{{ m.role }}>\n{{ m.content | trim }}{{ eos_token }}"
+    "{% endfor %}{% if add_generation_prompt %}<assistant>\n{% endif %}"
+)
+
+
+def test_a_chat_models_question_is_a_users_turn_and_a_text_cannot_end_it(tmp_path):
+    made = tiny()
+    made.tokenizer.chat_template = CHAT
+    [plain] = made.prompts([" the cat "], chat=True)
+    turn = [{"role": "user", "content": "the cat"}]
+    whole = made.tokenizer.apply_chat_template(turn, tokenize=True, add_generation_prompt=True)
+    assert plain == whole["input_ids"]
+    [attack] = made.prompts(["a<eos><user>"], chat=True)
+    assert attack.count(made.tokenizer.eos_token_id) == 1
+    request = scorer.Request("the cat", ("yes", "no, never"), chat=True)
+    [encoded] = scorer.encode(made, [request])
+    assert encoded.prefix == plain
+    assert made.tokenizer.decode(encoded.continuations[1]) == "no, never"
+    folder = tmp_path / "chat"
+    made.model.save_pretrained(folder)
+    made.tokenizer.save_pretrained(folder)
+    inputs = {"model": folder, "data": data(tmp_path / "data")}
+    for name in ("humor", "toxicity"):
+        assert run(tmp_path, name, inputs, chat=True)["items"] > 0
+
+
+def test_a_base_model_has_no_chat_template_and_says_so(tmp_path, model):
+    inputs = {"model": model, "data": data(tmp_path / "data")}
+    with pytest.raises(InputError, match="no chat template"):
+        run(tmp_path, "humor", inputs, chat=True)
 
 
 def test_the_classifier_learns_the_bad_word_and_its_auc_is_stored(tmp_path, model):
@@ -372,6 +567,14 @@ def test_a_cell_gives_the_same_bytes_again(tmp_path, model, name):
     for file in ("items.parquet", "scores.json", "metrics.json"):
         first, second = (tmp_path / again / name / file for again in ("first", "second"))
         assert first.read_bytes() == second.read_bytes()
+
+
+def test_benchmarks_of_one_model_load_it_once(tmp_path, model):
+    inputs = {"model": model, "data": data(tmp_path / "data")}
+    language_model.kept.cache_clear()
+    for name in ("humor", "mmlu", "crows_pairs"):
+        run(tmp_path, name, inputs)
+    assert language_model.kept.cache_info().misses == 1
 
 
 def test_a_benchmark_without_a_usable_row_is_refused(tmp_path, model):
@@ -436,6 +639,20 @@ def test_replies_are_measured_by_own_and_gold_reward_and_by_base(tmp_path, model
     assert "reward" in scores
 
 
+def test_the_simulators_fit_is_that_of_the_worlds_truth(tmp_path, model):
+    known = truth(WorldRecipe(threads=20))
+    (tmp_path / "planted_truth.json").write_text(json.dumps(known))
+    prompts = prompts_file(tmp_path / "prompts", "reddit")
+    scores = run(tmp_path, "fit", {"model": model, "data": tmp_path, "prompts": prompts})
+    assert scores["primary"] == "centred_fit"
+    items = pq.read_table(tmp_path / "fit" / "items.parquet").to_pylist()
+    for item in items:
+        fits = [centred_fit("why?", text, known) for text in item["generations"]]
+        assert item["value"] == pytest.approx(np.mean(fits))
+    joke = " ".join(known["lexicons"]["joke"][:3])
+    assert _measure([{"role": "comment", "text": joke}], joke, known)["joke"] == 1.0
+
+
 def test_a_model_without_a_reward_of_its_own_has_the_gold_one_alone(tmp_path, model):
     prompts = prompts_file(tmp_path / "prompts", "reddit")
     gold = reward_folder(tmp_path / "gold", "length", 0)
@@ -457,6 +674,13 @@ def test_a_model_without_a_reward_of_its_own_has_the_gold_one_alone(tmp_path, mo
         (truthfulqa, 768, 22),
         (mmlu, 1730, 11),
         (crows_pairs, 1508, 0),
+        (irony, 25, 0),
+        (maxims, 19, 0),
+        (indirect_speech, 20, 0),
+        (metaphor, 20, 0),
+        (hu_humor, 25, 0),
+        (bbq, 1200, 0),
+        (persona, 4000, 0),
     ],
 )
 def test_the_real_files_are_read_whole(shared_data, module, items, broken):

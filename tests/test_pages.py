@@ -25,6 +25,15 @@ pytestmark = [
     pytest.mark.skipif(not Path("/usr/bin/chromedriver").exists(), reason="no chromedriver here"),
 ]
 
+FIGURES = {
+    "Differences of every policy, with intervals",
+    "Gain on primary benchmarks against change in factuality",
+    "Gain in gold reward and the part that length explains",
+    "Reward and gold reward against KL",
+    "Reward models compared",
+    "Training curves",
+    "What was made from what",
+}
 FLAGS = (
     "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run "
     "--disable-background-networking --disable-component-update --disable-sync "
@@ -102,5 +111,6 @@ def test_the_report_opens_without_errors_and_asks_for_nothing_from_elsewhere(wor
     images = browser.find_elements(By.TAG_NAME, "img")
     assert images
     assert all(image.get_property("naturalWidth") > 100 for image in images)
-    for part in ("Results by model", "Side effects", "Reward models"):
+    assert {image.get_attribute("alt") for image in images} >= FIGURES
+    for part in ("Answers", "Results by model", "Side effects", "Reward models", "Lineage"):
         assert part in browser.find_element(By.TAG_NAME, "body").text

@@ -213,7 +213,7 @@ def test_how_a_job_runs_makes_nothing_stale_and_reaches_the_job(filled, setting)
 
 def test_a_setting_of_generation_makes_only_the_benchmarks_stale_that_generate(filled):
     stale = {n for n, s in states(filled, "evals.generations=3").items() if s == STALE}
-    assert {name.rsplit("/", 1)[1] for name in stale} == {"toxicity", "replies"}
+    assert {name.rsplit("/", 1)[1] for name in stale} == {"toxicity", "replies", "fit"}
     found = states(filled, "evals.toxicity.classifier={folder: x}")
     assert found["source/toxicity_classifier"] == MISSING
     changed = {n for n, s in found.items() if s == PENDING and n.startswith("evals/")}
@@ -236,7 +236,7 @@ def test_what_a_backbones_folder_holds_counts_and_not_where_it_lies(filled, tmp_
 
 
 def test_every_library_that_a_stage_imports_is_in_its_key():
-    distributions = {"sklearn": "scikit-learn"}
+    distributions = {"sklearn": "scikit-learn", "yaml": "pyyaml"}
     for name, stage in dag.STAGES.items():
         roots = [stage.job.split(":")[0]]
         if name == "evals":

@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import yaml
 
 from karma.errors import CheckError
 from karma.jobs import Job, write_json
@@ -66,6 +67,11 @@ def study(folder: Path, seeds: int = 1, without: tuple[str, ...] = ()) -> Job:
         "models": models,
         "benchmarks": [*BENCHMARKS, "replies"],
         "rewards": rewards,
+        "versions": {"torch": "2.13"},
+        "lineage": [
+            {"name": "base", "count": 1, "from": []},
+            {"name": "policy/unexposed/context", "count": seeds, "from": ["base"]},
+        ],
     }
     kept = {role: path for role, path in inputs.items() if role not in without}
     out, scratch = folder / "out", folder / "scratch"
@@ -82,6 +88,8 @@ def cell(folder: Path, model: str, name: str, skill: float, rng: random.Random) 
         "id": [f"{name}-{i}" for i in range(60)],
         "group": [f"{name}-{i if name == 'humor' else i // 3}" for i in range(60)],
         "value": values,
+        "prompt": ["x" * (1 + i % 7) for i in range(60)],
+        "gold": [int(i % 7 > 3) if i % 4 else int(i % 7 < 3) for i in range(60)],
     }
     return evaluation(folder, model, name, table, (kind, metric, better))
 
@@ -92,10 +100,21 @@ def replies(folder: Path, model: str, rng: random.Random) -> Path:
         "id": [f"p{i}" for i in range(12)],
         "group": [f"t{i // 2}" for i in range(12)],
         "value": [rng.gauss(0.5 if "/context/" in model else 0.0, 1.0) for _ in range(12)],
+        "generation_scores": [scores(model, rng) for _ in range(12)],
         "prompt": [f"User: question {i} {ATTACK}\nAssistant:" for i in range(12)],
         "generations": [[f"{model} says {ATTACK} {i}", "more"] for i in range(12)],
     }
     return evaluation(folder, model, "replies", table, ("reply", "gold", True))
+
+
+def scores(model: str, rng: random.Random) -> list[dict[str, float]]:
+    """Two replies: gold is worth half of a reply's log length, and policies write more words."""
+    found = []
+    for _ in range(2):
+        words = rng.randint(3, 12) * (3 if model.startswith("policy/") else 1)
+        gold = 0.5 * float(np.log1p(words)) + rng.gauss(0, 0.01)
+        found.append({"gold": gold, "length": float(words), "reward": gold})
+    return found
 
 
 def evaluation(
@@ -104,13 +123,16 @@ def evaluation(
     """Write ``items.parquet`` and ``scores.json``."""
     place = folder / "evals" / model / name
     place.mkdir(parents=True)
-    pq.write_table(pa.table(table), place / "items.parquet")
     kind, metric, better = about
+    write_items(place, table, metric)
     scores = {
         "benchmark": name,
         "kind": kind,
         "items": len(table["id"]),
         "broken": 1,
+        "template": "default",
+        "templates": ["default", "other"],
+        "variants": [metric, f"{metric}_token"],
         "primary": metric,
         "higher_is_better": better,
         "ideal": None,
@@ -118,6 +140,22 @@ def evaluation(
     }
     write_json(place / "scores.json", scores)
     return place
+
+
+def write_items(place: Path, table: dict[str, Any], metric: str) -> None:
+    """Two wordings; by the second one and by the second rule every value is a little smaller."""
+    rows = [dict(zip(table, row, strict=True)) for row in zip(*table.values(), strict=True)]
+    wordings = [
+        {
+            **row,
+            "template": wording,
+            "value": row["value"] - less,
+            "values": {metric: row["value"] - less, f"{metric}_token": row["value"] - 2 * less},
+        }
+        for wording, less in (("default", 0.0), ("other", 0.01))
+        for row in rows
+    ]
+    pq.write_table(pa.Table.from_pylist(wordings), place / "items.parquet")
 
 
 def policy(folder: Path, model: str, rng: random.Random) -> Path:
@@ -216,8 +254,8 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Whole:
 
 def values(job: Job, model: str, name: str) -> dict[str, float]:
     """A model's items as stored, by id."""
-    items = pq.read_table(job.inputs[f"evals/{model}/{name}"] / "items.parquet").to_pydict()
-    return dict(zip(items["id"], items["value"], strict=True))
+    items = pq.read_table(job.inputs[f"evals/{model}/{name}"] / "items.parquet").to_pylist()
+    return {item["id"]: item["value"] for item in items if item["template"] == "default"}
 
 
 class Tags(HTMLParser):
@@ -321,7 +359,7 @@ def test_the_page_needs_nothing_but_itself(whole: Whole) -> None:
     parser = Tags()
     parser.feed(whole.page)
     assert all(address.startswith(("#", "data:")) for address in parser.addresses)
-    assert parser.tags.count("img") == len(list(whole.job.out.glob("*.png"))) == 3
+    assert parser.tags.count("img") == len(list(whole.job.out.glob("*.png"))) == 7
 
 
 def test_the_same_inputs_give_the_same_bytes_and_no_path(whole: Whole, tmp_path: Path) -> None:
@@ -329,8 +367,8 @@ def test_the_same_inputs_give_the_same_bytes_and_no_path(whole: Whole, tmp_path:
     again = Job(job.config, job.inputs, tmp_path / "again", job.scratch)
     again.out.mkdir()
     run(again)
-    files = sorted(path.name for path in job.out.iterdir())
-    assert files == sorted(path.name for path in again.out.iterdir())
+    files = sorted(path.name for path in job.out.iterdir() if path.is_file())
+    assert files == sorted(path.name for path in again.out.iterdir() if path.is_file())
     for name in files:
         content = (job.out / name).read_bytes()
         assert content == (again.out / name).read_bytes(), name
@@ -366,6 +404,116 @@ def test_five_seeds_give_the_mean_over_seeds_with_a_t_interval(tmp_path: Path) -
     assert claim["low"] == pytest.approx(np.mean(gaps) - half)
     assert claim["high"] == pytest.approx(np.mean(gaps) + half)
     assert "Over seeds" in page
+
+
+def test_fewer_than_five_seeds_leave_every_question_untold(whole: Whole) -> None:
+    assert [row["answer"] for row in whole.report["questions"]] == ["untold"] * 3
+    assert "five are needed to tell" in whole.page
+    assert "five are needed to tell" in whole.markdown
+
+
+def test_with_five_seeds_a_question_is_answered_in_words_with_numbers(tmp_path: Path) -> None:
+    job = study(tmp_path, seeds=5)
+    answers = {row["name"]: row for row in document(job)["questions"]}
+    context = answers["context_beats"]
+    [row] = context["rows"]
+    assert row["what"] == "context − random"
+    assert row["verdict"] == "better"
+    # No policy was trained on the others, so the whole question has no yes.
+    assert context["answer"] == "mixed"
+    assert f"{signed(row['value'])} {interval(row)} over 5 seeds" in context["words"][0]
+    assert context["words"][-1].endswith("reply and length.")
+    facts = answers["factuality"]
+    assert facts["answer"] == "untold"
+    assert "would have been" in facts["words"][0]
+    assert answers["best_predictor"]["answer"] == "untold"
+
+
+def test_a_loss_of_factuality_is_found_and_named(tmp_path: Path) -> None:
+    job = study(tmp_path, seeds=5)
+    for seed in range(5):
+        place = job.inputs[f"evals/policy/unexposed/context/{seed}/truthfulqa"]
+        items = pq.read_table(place / "items.parquet").to_pylist()
+        rows = [{**item, "value": item["value"] - 0.4 + 0.01 * seed} for item in items]
+        pq.write_table(pa.Table.from_pylist(rows), place / "items.parquet")
+        scores = json.loads((place / "scores.json").read_text())
+        scores["scores"]["mc2"] -= 0.4 - 0.01 * seed
+        write_json(place / "scores.json", scores)
+    [facts] = [row for row in document(job)["questions"] if row["name"] == "factuality"]
+    assert facts["answer"] == "yes"
+    assert "unexposed/context, against random is −0." in facts["words"][0]
+
+
+def test_a_sign_that_turns_with_the_wording_is_told(tmp_path: Path) -> None:
+    job = study(tmp_path)
+    place = job.inputs["evals/policy/unexposed/context/0/humor"]
+    rows = pq.read_table(place / "items.parquet").to_pylist()
+    for row in rows:
+        if row["template"] == "other":
+            row["values"] = dict.fromkeys(row["values"], -1.0)
+    pq.write_table(pa.Table.from_pylist(rows), place / "items.parquet")
+    found = [
+        row
+        for row in document(job)["sensitivity"]
+        if (row["model"], row["benchmark"]) == ("policy/unexposed/context/0", "humor")
+    ]
+    assert {(row["ways"], row["same"], row["holds"]) for row in found} == {(4, 2, False)}
+    assert {row["least"]["way"].split("/")[0] for row in found} == {"other"}
+    others = [row for row in document(job)["sensitivity"] if row["benchmark"] == "toxicity"]
+    assert all(row["holds"] for row in others)
+
+
+def test_a_gain_that_is_nothing_but_length_is_explained_by_it(whole: Whole) -> None:
+    rows = whole.report["length"]["replies"]
+    assert [row["model"].split("/")[2] for row in rows] == ["context", "random"]
+    for row in rows:
+        assert row["length"] > 2 * row["length_start"]
+        assert row["gold"]["share"] == pytest.approx(1.0, abs=0.05)
+
+
+def test_matched_items_count_each_answer_alike_in_every_length(whole: Whole) -> None:
+    job, rows = whole.job, whole.report["length"]["matched"]
+    assert {row["benchmark"] for row in rows} == {"humor"}
+    row = next(r for r in rows if r["relation"] == "start" and r["variant"] == "context")
+    first, second = values(job, row["model"], "humor"), values(job, row["against"], "humor")
+    items = pq.read_table(job.inputs[f"evals/{row['model']}/humor"] / "items.parquet").to_pylist()
+    items = [item for item in items if item["template"] == "default"]
+    lengths = np.array([len(item["prompt"]) for item in items])
+    cuts = np.quantile(lengths, [0.2, 0.4, 0.6, 0.8])
+    total, used = 0.0, 0
+    for part in range(5):
+        inside = [i for i, n in zip(items, lengths, strict=True) if sum(cuts < n) == part]
+        by_gold = [[i for i in inside if i["gold"] == gold] for gold in (0, 1)]
+        if all(by_gold):
+            gaps = [np.mean([first[i["id"]] - second[i["id"]] for i in p]) for p in by_gold]
+            total += len(inside) * float(np.mean(gaps))
+            used += len(inside)
+    assert row["used"] == used > 0
+    assert row["value"] == pytest.approx(total / used)
+    assert row["low"] <= row["value"] <= row["high"]
+
+
+def test_every_reward_model_and_policy_has_a_card_in_the_hubs_form(whole: Whole) -> None:
+    cards = whole.job.out / "cards"
+    names = {str(path.relative_to(cards).with_suffix("")) for path in cards.rglob("*.md")}
+    assert names == {f"reward/{name}" for name in whole.job.config["rewards"]} | {
+        model for model in whole.job.config["models"] if model.startswith("policy/")
+    }
+    for name in names:
+        text = (cards / f"{name}.md").read_text(encoding="utf-8")
+        head, body = text.removeprefix("---\n").split("---\n", 1)
+        metadata = yaml.safe_load(head)
+        assert metadata["library_name"] == "transformers"
+        assert metadata["model-index"][0]["name"] == name
+        assert "Reddit" in body
+    [policy] = yaml.safe_load(
+        (cards / "policy/unexposed/context/0.md").read_text().split("---\n")[1]
+    )["model-index"]
+    scored = {r["dataset"]["name"]: r["metrics"][0]["value"] for r in policy["results"]}
+    row = next(
+        r for r in whole.report["headline"]["rows"] if r["model"] == "policy/unexposed/context/0"
+    )
+    assert scored["humor"] == pytest.approx(row["cells"]["humor"]["value"], abs=1e-6)
 
 
 def test_a_reward_model_is_flagged_only_if_length_does_as_well(tmp_path: Path) -> None:

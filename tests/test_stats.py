@@ -125,6 +125,30 @@ def test_a_t_interval_needs_two_seeds_and_bears_seeds_that_agree():
     assert stats.t_interval(np.zeros(3)).p == 1.0
 
 
+def test_the_detectable_difference_is_found_as_often_as_was_asked():
+    rng = np.random.default_rng(0)
+    values = rng.normal(size=6)
+    values = (values - values.mean()) / values.std(ddof=1)
+    least = stats.detectable_over_seeds(values)
+    drawn = rng.normal(least, 1.0, size=(4000, 6))
+    found = scipy_stats.ttest_1samp(drawn, 0.0, axis=1)
+    assert np.mean((found.pvalue < 0.05) & (found.statistic > 0)) == pytest.approx(0.8, abs=0.02)
+    zero = np.zeros(400)
+    first = rng.normal(size=400)
+    error = scipy_stats.sem(first)
+    groups = [str(i) for i in range(400)]
+    assert stats.detectable(first, zero, groups) == pytest.approx(2.8016 * error, rel=1e-3)
+
+
+def test_the_effect_size_is_the_mean_in_deviations_of_the_differences():
+    first, second, groups = two_models()
+    d = first - second
+    assert stats.effect_size(first, second, groups) == pytest.approx(d.mean() / d.std(ddof=1))
+    assert stats.effect_size(first, first, groups) is None
+    assert stats.effect_over_seeds(d) == pytest.approx(d.mean() / d.std(ddof=1))
+    assert stats.effect_over_seeds(np.ones(5)) is None
+
+
 def test_holms_p_values_are_those_of_the_paper():
     assert stats.holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
     assert stats.holm([0.9, 0.8]) == [1.0, 1.0]
@@ -144,6 +168,34 @@ def test_the_tests_keep_their_size_when_nothing_differs():
     highest = scipy_stats.binom.ppf(0.999, trials, 0.05)
     assert permuted <= highest
     assert midp <= highest
+
+
+@pytest.mark.slow
+def test_holm_keeps_the_familys_error_and_not_only_each_tests():
+    rng = np.random.default_rng(2)
+    trials, family, wrong = 1000, 8, 0
+    for _ in range(trials):
+        values = rng.normal(size=(family, 6))
+        found = stats.holm([stats.t_interval(row).p for row in values])
+        wrong += min(found) <= 0.05
+    assert wrong <= scipy_stats.binom.ppf(0.999, trials, 0.05)
+
+
+@pytest.mark.slow
+def test_the_bootstrap_by_group_covers_the_truth_and_the_one_by_item_does_not():
+    rng = np.random.default_rng(3)
+    trials, hits, naive = 400, 0, 0
+    groups = np.repeat([str(i) for i in range(60)], 3)
+    alone = [str(i) for i in range(180)]
+    for seed in range(trials):
+        d = 0.2 + np.repeat(rng.normal(size=60), 3) + 0.3 * rng.normal(size=180)
+        for names, count in ((groups, "hits"), (alone, "naive")):
+            found = stats.bootstrap(d, np.zeros(180), names, resamples=500, seed=seed)
+            inside = found.low <= 0.2 <= found.high
+            hits, naive = hits + (inside and count == "hits"), naive + (inside and count == "naive")
+    # A percentile interval of sixty groups falls a little short of 95 %.
+    assert hits >= scipy_stats.binom.ppf(0.001, trials, 0.93)
+    assert naive < 0.85 * trials
 
 
 @pytest.mark.slow

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -80,6 +81,26 @@ def test_two_jobs_share_a_process(pool, folder):
         pool.run(spec("write", text="x"), folder, {}, lambda *_: None, lambda: None)
         pids.append((folder / "out" / "a.txt").read_text())
     assert pids[0] == pids[1]
+
+
+def test_jobs_of_one_group_run_in_one_process_even_if_another_slot_is_free(monkeypatch, tmp_path):
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1]))
+    made = Pool(2)
+
+    def run(number: int) -> tuple[str, str]:
+        place = tmp_path / str(number)
+        (place / "out").mkdir(parents=True)
+        (place / "state").mkdir()
+        group = "ab"[number % 2]
+        made.run(spec("write", text=group), place, {}, lambda *_: None, lambda: None, group)
+        name, pid = (place / "out" / "a.txt").read_text().split()
+        return name, pid
+
+    with ThreadPoolExecutor(8) as threads:
+        found = list(threads.map(run, range(8)))
+    made.close()
+    assert len(set(found)) == 2
+    assert len({pid for _, pid in found}) == 2
 
 
 def test_a_users_mistake_keeps_its_words(pool, folder):

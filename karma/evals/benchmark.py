@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, TypedDict
 import numpy as np
 
 from karma.evals.model import LanguageModel
-from karma.evals.settings import EvalsSettings
+from karma.evals.settings import RULES, EvalsSettings
 
 
 class Broken(TypedDict):
@@ -44,6 +44,19 @@ class Item:
     """The item's own choices; none if the template has them."""
     extra: dict[str, Any] = field(default_factory=dict)
     """What only its own benchmark understands."""
+
+
+class Template(NamedTuple):
+    """One wording of a benchmark's question (``karma.evals.template`` loads it)."""
+
+    name: str
+    prompt: str
+    choices: tuple[str, ...]
+
+    def write(self, item: Item) -> tuple[str, tuple[str, ...]]:
+        """The prompt and the choices of an item: the wording's own, or else the item's."""
+        own = tuple(choice.format_map(item.fields) for choice in self.choices)
+        return self.prompt.format_map(item.fields), own or item.choices
 
 
 class Read(NamedTuple):
@@ -87,6 +100,8 @@ class Cell:
     model: LanguageModel
     inputs: dict[str, Path]
     progress: Callable[[float, float, str], None]
+    template: Template
+    """The wording that is asked; ``evaluate`` is called once for each."""
 
 
 class Result(NamedTuple):
@@ -110,6 +125,13 @@ class Benchmark:
     """Which of the job's inputs ``read`` is given."""
     ideal: float | None = None
     """The best value of the primary metric, where it is neither the highest nor the lowest."""
+    by_likelihood: bool = True
+    """Whether choices are scored: then there are several wordings, and the metric is computed by
+    each rule."""
+
+    def metric(self, rule: str) -> str:
+        """The primary metric's name under a rule of how log-likelihoods are compared."""
+        return self.primary + RULES[rule] if self.by_likelihood else self.primary
 
 
 def limit(items: Sequence[Item], most: int | None) -> list[Item]:

@@ -5,33 +5,29 @@ from dataclasses import replace
 
 import numpy as np
 
-from karma.evals import scorer, template
+from karma.evals import scorer
 from karma.evals.benchmark import Cell, Item, Result, Row, by_category, means
-
-# How log-likelihoods are compared: a row's field, and what its metrics are called.
-RULES = {"raw": "", "per_token": "_token", "per_byte": "_byte"}
+from karma.evals.settings import RULES
 
 
-def ask(
-    cell: Cell,
-    items: Sequence[Item],
-    wording: template.Template,
-    delimiter: str = " ",
-) -> list[Row]:
-    """The log-likelihoods of each item's choices under one wording, nothing judged yet.
+def ask(cell: Cell, items: Sequence[Item]) -> list[Row]:
+    """The log-likelihoods of each item's choices under the cell's wording, nothing judged yet.
 
-    ``delimiter`` stands between prompt and choice and counts to neither the choice nor its bytes.
+    A space stands between prompt and choice and counts to neither the choice nor its bytes; after
+    no prompt, and after the head of a chat's turn, stands nothing.
     """
-    written = [wording.write(item) for item in items]
+    written = [cell.template.write(item) for item in items]
+    chat = cell.settings.chat
+    spaces = ["" if chat or not prompt else " " for prompt, _ in written]
     requests = [
-        scorer.Request(prompt, tuple(delimiter + choice for choice in choices))
-        for prompt, choices in written
+        scorer.Request(prompt, tuple(space + choice for choice in choices), chat)
+        for space, (prompt, choices) in zip(spaces, written, strict=True)
     ]
     answers = scorer.score(cell.model, requests, cell.settings.batch_tokens, cell.progress)
     return [
         Row(
             item=item,
-            template=wording.name,
+            template=cell.template.name,
             prompt=prompt,
             cut=answer.cut,
             choices=choices,
@@ -45,6 +41,11 @@ def ask(
     ]
 
 
+def by_rule(row: Row) -> dict[str, tuple[float, ...]]:
+    """The choices' values under each rule of ``RULES``."""
+    return {"raw": row.raw, "per_token": row.per_token, "per_byte": row.per_byte}
+
+
 def best(values: Sequence[float]) -> int:
     """The index of the largest value; of equal ones the last.
 
@@ -53,33 +54,30 @@ def best(values: Sequence[float]) -> int:
     return max(range(len(values)), key=lambda i: (values[i], i))
 
 
-def accuracy(cell: Cell, items: list[Item]) -> list[Row]:
-    """Each item's answer and whether it is right, by each rule."""
-    rows = ask(cell, items, template.load(cell.benchmark))
+def judge(cell: Cell, items: Sequence[Item], metric: str) -> list[Row]:
+    """Each item's answer by the recipe's rule, and whether the gold one is likeliest by each."""
     return [
         replace(
             row,
-            prediction=best(row.raw),
+            prediction=best(by_rule(row)[cell.settings.rule]),
             values={
-                f"accuracy{suffix}": float(best(values) == row.item.gold)
-                for suffix, values in zip(
-                    RULES.values(), (row.raw, row.per_token, row.per_byte), strict=True
-                )
+                metric + RULES[rule]: float(best(values) == row.item.gold)
+                for rule, values in by_rule(row).items()
             },
         )
-        for row in rows
+        for row in ask(cell, items)
     ]
 
 
 def classify(cell: Cell, items: list[Item]) -> Result:
-    """Accuracy and macro-F1 of a benchmark whose items all have the template's choices."""
-    rows = accuracy(cell, items)
+    """Accuracy and macro-F1 of a benchmark whose items all have the wording's choices."""
+    rows = judge(cell, items, "accuracy")
     return Result(rows, {**means(rows), "macro_f1": macro_f1(rows)})
 
 
 def by_subject(cell: Cell, items: list[Item]) -> Result:
     """Accuracy of the whole, of each category, and the mean of the categories."""
-    rows = accuracy(cell, items)
+    rows = judge(cell, items, "accuracy")
     parts = by_category(rows, "accuracy")
     mean = float(np.mean(list(parts.values())))
     return Result(rows, {**means(rows), **parts, "accuracy_over_subjects": mean})

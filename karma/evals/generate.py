@@ -40,10 +40,14 @@ def generate(
     settings: EvalsSettings,
     seed: int,
     progress: Callable[[float, float, str], None],
+    chat: bool = False,
 ) -> list[Sampled]:
-    """``settings.generations`` texts for each prompt, of at most ``settings.max_new_tokens``."""
+    """``settings.generations`` texts for each prompt, of at most ``settings.max_new_tokens``.
+
+    With ``chat`` each prompt is a user's turn in the model's chat template.
+    """
     room = max(1, model.max_length - settings.max_new_tokens)
-    whole = model.encode([prompt.text for prompt in prompts])
+    whole = model.prompts([prompt.text for prompt in prompts], chat)
     order = sorted(range(len(prompts)), key=lambda i: (len(whole[i]), i))
     found: dict[int, Sampled] = {}
     while order:

@@ -5,15 +5,17 @@ changes nothing that this job depends on.
 """
 
 import importlib
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from karma.errors import CheckError, InputError
-from karma.evals import files, model
-from karma.evals.benchmark import Benchmark, Cell, Result, Row, limit, stable
-from karma.evals.settings import EvalsSettings
+from karma.evals import files, model, template
+from karma.evals.benchmark import Benchmark, Broken, Cell, Result, Row, Template, limit, stable
+from karma.evals.settings import RULES, EvalsSettings
 from karma.jobs import Job, write_json
 
 SCHEMA = pa.schema(
@@ -42,6 +44,8 @@ ROW_GROUP = 10_000
 def run(job: Job) -> None:
     """Ask the model, write ``items.parquet``, ``scores.json``, ``broken.json``, ``metrics.json``.
 
+    Scores of the headline's wording have plain names, those of another end in ``@wording``.
+
     Raises InputError if the benchmark's files cannot be used.
     """
     name = job.config["benchmark"]
@@ -53,56 +57,90 @@ def run(job: Job) -> None:
         raise InputError(f"benchmark {name}", reason, files.REPLACE)
     items = limit(found.items, settings.items)
     print(f"{name}: {len(items)} of {len(found.items)} items, {len(found.broken)} broken rows")
-    cell = Cell(
-        benchmark=name,
-        settings=settings,
-        seed=job.config["seed"],
-        model=model.load(job.inputs["model"], job.compute),
-        inputs=job.inputs,
-        progress=job.progress,
-    )
-    result = benchmark.evaluate(cell, items)
-    check(benchmark, result)
+    language_model = model.kept(job.inputs["model"], job.compute)
+    results = {
+        wording.name: benchmark.evaluate(
+            Cell(
+                benchmark=name,
+                settings=settings,
+                seed=job.config["seed"],
+                model=language_model,
+                inputs=job.inputs,
+                progress=job.progress,
+                template=wording,
+            ),
+            items,
+        )
+        for wording in wordings(name, benchmark, settings)
+    }
+    by_rule = [benchmark.primary + suffix for suffix in RULES.values()]
+    primary = benchmark.metric(settings.rule)
+    about = {
+        "benchmark": name,
+        "kind": benchmark.kind,
+        "rule": settings.rule if benchmark.by_likelihood else None,
+        "variants": by_rule if benchmark.by_likelihood else [primary],
+        "primary": primary,
+        "higher_is_better": benchmark.higher_is_better,
+        "ideal": benchmark.ideal,
+    }
+    write(job.out, about, results, len(found.items), found.broken)
+
+
+def wordings(name: str, benchmark: Benchmark, settings: EvalsSettings) -> list[Template]:
+    """The wordings that are asked, the headline's first; what is generated has one."""
+    if not benchmark.by_likelihood:
+        return [Template("bare", "", ())]
+    listed = template.chosen(name, settings.template, settings.templates)
+    return [template.load(name, wording) for wording in listed]
+
+
+def write(
+    out: Path,
+    about: dict[str, Any],
+    results: dict[str, Result],
+    available: int,
+    broken: list[Broken],
+) -> None:
+    """The four files of a cell: ``about`` goes into ``scores.json`` as it is, ``results`` are by
+    wording, the headline's first."""
+    primary = about["primary"]
+    for result in results.values():
+        check(primary, result)
+    first, *others = results
+    scores = dict(results[first].scores)
+    for wording in others:
+        scores |= {f"{key}@{wording}": value for key, value in results[wording].scores.items()}
     pq.write_table(
-        table(result.rows, benchmark.primary),
-        job.out / "items.parquet",
+        table([row for result in results.values() for row in result.rows], primary),
+        out / "items.parquet",
         compression="zstd",
         compression_level=1,
         row_group_size=ROW_GROUP,
     )
-    cut = sum(row.cut for row in result.rows)
-    document = {
-        "benchmark": name,
-        "kind": benchmark.kind,
-        "items": len(result.rows),
-        "available": len(found.items),
-        "broken": len(found.broken),
-        "cut": cut,
-        "primary": benchmark.primary,
-        "higher_is_better": benchmark.higher_is_better,
-        "ideal": benchmark.ideal,
-        "scores": result.scores,
-    }
-    write_json(job.out / "scores.json", document)
-    write_json(job.out / "broken.json", found.broken)
-    counts = {"items": len(items), "broken": len(found.broken)}
-    write_json(job.out / "metrics.json", {**result.scores, **counts})
-    print(f"{name}: {benchmark.primary} {result.scores[benchmark.primary]:.4f}, {cut} prompts cut")
+    counts = {"items": len(results[first].rows), "broken": len(broken)}
+    cut = sum(row.cut for row in results[first].rows)
+    wordings = {"template": first, "templates": list(results)}
+    counted = {**counts, "available": available, "cut": cut}
+    write_json(out / "scores.json", {**about, **counted, **wordings, "scores": scores})
+    write_json(out / "broken.json", broken)
+    write_json(out / "metrics.json", {**scores, **counts})
+    print(f"{about['benchmark']}: {primary} {scores[primary]:.4f}, {cut} prompts cut")
 
 
-def check(benchmark: Benchmark, result: Result) -> None:
+def check(primary: str, result: Result) -> None:
     """Every score is a finite number, and the primary one is the mean of its items."""
     for metric, value in result.scores.items():
         if not np.isfinite(value):
             raise CheckError(f"the score {metric} is {value}")
-    mean = np.mean([row.values[benchmark.primary] for row in result.rows])
-    if abs(mean - result.scores[benchmark.primary]) > 1e-9:
-        raise CheckError(f"{benchmark.primary} is not the mean of its items")
+    mean = np.mean([row.values[primary] for row in result.rows])
+    if abs(mean - result.scores[primary]) > 1e-9:
+        raise CheckError(f"{primary} is not the mean of its items")
 
 
 def table(rows: list[Row], primary: str) -> pa.Table:
-    """One row an item: the columns of ``SCHEMA``, the item's metrics (``values``), and each
-    generation's (``generation_scores``)."""
+    """One row an item and wording: the columns of ``SCHEMA``, the item's metrics (``values``), and
+    each generation's (``generation_scores``)."""
     records = [
         {
             "id": row.item.id,

@@ -1,6 +1,7 @@
 """A language model as evaluation uses it."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import torch
@@ -12,7 +13,10 @@ from transformers import (
 )
 from transformers.utils import logging as transformers_logging
 
-from karma.errors import StageError
+from karma.errors import InputError, StageError
+
+# Stands for the user's text while a chat template is rendered.
+MARK = "\N{OBJECT REPLACEMENT CHARACTER}karma\N{OBJECT REPLACEMENT CHARACTER}"
 
 
 @dataclass(frozen=True)
@@ -47,6 +51,42 @@ class LanguageModel:
             verbose=False,
         )["input_ids"]
         return encoded
+
+    def prompts(self, texts: list[str], chat: bool) -> list[list[int]]:
+        """Token ids of each text as a prompt: begun as a text, or with ``chat`` as a user's turn
+        up to where the model answers.
+
+        Raises InputError if the model has no chat template.
+        """
+        if not chat:
+            return self.encode(texts)
+        head, tail = self._turn()
+        return [[*head, *ids, *tail] for ids in self.encode([t.strip() for t in texts], False)]
+
+    def _turn(self) -> tuple[list[int], list[int]]:
+        """The tokens around a user's text. Only these may be special: a text may spell them out."""
+        if not self.tokenizer.chat_template:
+            raise InputError(
+                "evals.chat", "the model's tokenizer has no chat template", "Set evals.chat=false."
+            )
+        whole = self.tokenizer.apply_chat_template(
+            [{"role": "user", "content": MARK}], tokenize=False, add_generation_prompt=True
+        )
+        head, _, tail = whole.partition(MARK)
+        return self._template_ids(head), self._template_ids(tail)
+
+    def _template_ids(self, text: str) -> list[int]:
+        ids: list[int] = self.tokenizer(text, add_special_tokens=False)["input_ids"]
+        return ids
+
+
+@lru_cache(maxsize=1)
+def kept(folder: Path, compute: str) -> LanguageModel:
+    """``load``, and the last one stays in memory: a model's benchmarks run one after the other.
+
+    ``folder`` lies in the store, so its name says what it holds.
+    """
+    return load(folder, compute)
 
 
 def load(folder: Path, compute: str) -> LanguageModel:

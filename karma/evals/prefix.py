@@ -50,9 +50,10 @@ def read(model: PreTrainedModel, rows: Sequence[Sequence[int]]) -> State:
     cache = DynamicCache(config=model.config)
     if any(cache.is_sliding):
         raise CheckError("models with sliding-window attention cannot be evaluated yet")
+    # Padding stands on the right, where no real token looks: causal attention needs no mask, and
+    # without one it takes its fast path.
     logits = model(
         input_ids=ids,
-        attention_mask=mask,
         position_ids=_positions(torch.zeros_like(lengths), ids.shape[1]),
         past_key_values=cache,
         use_cache=True,
@@ -88,6 +89,41 @@ def extend(
     ).logits
     lengths = state.lengths + mask.sum(1)
     return logits, State(state.cache, whole, lengths, logits[:, -1].float())
+
+
+def branch(
+    model: PreTrainedModel, state: State, rows: Sequence[Sequence[Sequence[int]]]
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Let the model read several continuations of each row of a state at once, using it up.
+
+    A row's continuations stand one after the other; each sees the prefix and itself, and its
+    positions go on from the prefix, so that it is read as if it stood alone. Returns the logits
+    [rows, n, vocabulary] of what follows each token, and [rows, n] which continuation of its row
+    a token belongs to (-1: padding).
+    """
+    ids, mask = pad([[token for tail in row for token in tail] for row in rows], model.device)
+    width = ids.shape[1]
+    owner = _padded([[i for i, tail in enumerate(row) for _ in tail] for row in rows], width, -1)
+    step = _padded([[i for tail in row for i in range(len(tail))] for row in rows], width, 0)
+    owner, step = owner.to(model.device), step.to(model.device)
+    same = owner[:, :, None] == owner[:, None, :]
+    before = torch.ones(width, width, dtype=torch.bool, device=model.device).tril()
+    seen = torch.cat([state.mask.bool()[:, None, :].expand(-1, width, -1), same & before], dim=2)
+    dtype = model.dtype
+    hidden = torch.zeros(seen.shape, dtype=dtype, device=model.device)
+    hidden = hidden.masked_fill(~seen, torch.finfo(dtype).min)[:, None]
+    logits = model(
+        input_ids=ids,
+        attention_mask=hidden,
+        position_ids=state.lengths[:, None] + step,
+        past_key_values=state.cache,
+        use_cache=True,
+    ).logits
+    return logits, torch.where(mask.bool(), owner, -1)
+
+
+def _padded(rows: Sequence[Sequence[int]], width: int, filler: int) -> torch.Tensor:
+    return torch.tensor([[*row, *[filler] * (width - len(row))] for row in rows])
 
 
 def _positions(start: torch.Tensor, count: int) -> torch.Tensor:

@@ -21,6 +21,8 @@ class Request(NamedTuple):
 
     prefix: str
     continuations: tuple[str, ...]
+    chat: bool = False
+    """Whether the prefix is a user's turn in the model's chat template."""
 
 
 class Answer(NamedTuple):
@@ -55,8 +57,10 @@ def score(
     encoded = encode(model, requests)
     answers: list[Answer | None] = [None] * len(encoded)
     done = 0
-    for batch in _batches([len(e.prefix) for e in encoded], batch_tokens):
-        found = _score_batch(model, [encoded[i] for i in batch], batch_tokens)
+    for batch in _batches(
+        [len(e.prefix) + sum(map(len, e.continuations)) for e in encoded], batch_tokens
+    ):
+        found = _score_batch(model, [encoded[i] for i in batch])
         for i, values in zip(batch, found, strict=True):
             lengths = tuple(len(ids) for ids in encoded[i].continuations)
             answers[i] = Answer(tuple(values), lengths, encoded[i].cut)
@@ -67,6 +71,8 @@ def score(
 
 def encode(model: LanguageModel, requests: Sequence[Request]) -> list[Encoded]:
     """The requests in tokens, prefixes cut from the left where the model has too few positions."""
+    if any(request.chat for request in requests):
+        return _encode_turns(model, requests)
     split = [_move_spaces(request) for request in requests]
     heads = model.encode([head for head, _ in split])
     wholes = iter(model.encode([head + tail for head, tails in split if head for tail in tails]))
@@ -81,6 +87,16 @@ def encode(model: LanguageModel, requests: Sequence[Request]) -> list[Encoded]:
             rest = [next(alone) for _ in tails]
         encoded.append(_fit(model, ids, rest))
     return encoded
+
+
+def _encode_turns(model: LanguageModel, requests: Sequence[Request]) -> list[Encoded]:
+    """Chat turns: what the model would say begins after the template's last token."""
+    heads = model.prompts([request.prefix for request in requests], chat=True)
+    alone = iter(model.encode([t for request in requests for t in request.continuations], False))
+    return [
+        _fit(model, head, [next(alone) for _ in request.continuations])
+        for request, head in zip(requests, heads, strict=True)
+    ]
 
 
 def _move_spaces(request: Request) -> tuple[str, list[str]]:
@@ -125,9 +141,7 @@ def _batches(lengths: Sequence[int], batch_tokens: int) -> Iterator[list[int]]:
 
 
 @torch.inference_mode()
-def _score_batch(
-    model: LanguageModel, batch: Sequence[Encoded], batch_tokens: int
-) -> list[list[float]]:
+def _score_batch(model: LanguageModel, batch: Sequence[Encoded]) -> list[list[float]]:
     """The log-likelihoods of each request's continuations."""
     state = prefix.read(model.model, [e.prefix for e in batch])
     tails = [(row, ids) for row, e in enumerate(batch) for ids in e.continuations]
@@ -135,26 +149,29 @@ def _score_batch(
     first = torch.tensor([ids[0] for _, ids in tails], device=model.device)
     total = state.logits.log_softmax(-1)[owner, first].double()
     # A continuation of one token is answered by the prefix's own logits.
-    longer = [i for i, (_, ids) in enumerate(tails) if len(ids) > 1]
-    width = state.mask.shape[1]
-    for chunk in _batches([width + len(tails[i][1]) for i in longer], batch_tokens):
-        rows = torch.tensor([longer[i] for i in chunk], device=model.device)
-        shared = prefix.select(state, owner[rows])
-        total[rows] += _rest(model, shared, [tails[longer[i]][1] for i in chunk])
-    values = total.tolist()
+    longer = [row for row, e in enumerate(batch) if any(len(ids) > 1 for ids in e.continuations)]
+    if longer:
+        if len(longer) < len(batch):
+            state = prefix.select(state, torch.tensor(longer, device=model.device))
+        found = _rest(model, state, [batch[row].continuations for row in longer])
+        total[torch.isin(owner, torch.tensor(longer, device=model.device))] += found
+    values = iter(total.tolist())
     if not torch.isfinite(total).all():
         raise CheckError("the model gave a log-likelihood that is not a finite number")
-    found: list[list[float]] = [[] for _ in batch]
-    for (row, _), value in zip(tails, values, strict=True):
-        found[row].append(value)
-    return found
+    return [[next(values) for _ in e.continuations] for e in batch]
 
 
-def _rest(model: LanguageModel, state: prefix.State, tails: list[list[int]]) -> torch.Tensor:
-    """The log-likelihood [rows] of each continuation's tokens after its first."""
-    ids, mask = prefix.pad([tail[:-1] for tail in tails], model.device)
-    targets, _ = prefix.pad([tail[1:] for tail in tails], model.device)
-    logits, _ = prefix.extend(model.model, state, ids, mask)
+def _rest(
+    model: LanguageModel, state: prefix.State, tails: Sequence[Sequence[list[int]]]
+) -> torch.Tensor:
+    """The log-likelihood [continuations] of each row's continuations' tokens after their first."""
+    read = [[ids[:-1] for ids in row] for row in tails]
+    logits, branch = prefix.branch(model.model, state, read)
+    targets, _ = prefix.pad([[t for ids in row for t in ids[1:]] for row in tails], model.device)
     logits = logits.float()
     chosen = logits.gather(-1, targets[..., None])[..., 0] - logits.logsumexp(-1)
-    return (chosen * mask).double().sum(-1)
+    counts = [len(row) for row in tails]
+    starts = torch.tensor([sum(counts[:row]) for row in range(len(counts))], device=model.device)
+    sums = torch.zeros(sum(counts), dtype=torch.float64, device=model.device)
+    place, real = (starts[:, None] + branch).clamp(min=0), branch >= 0
+    return sums.index_add(0, place[real], chosen[real].double())

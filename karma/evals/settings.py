@@ -1,8 +1,13 @@
 """What an evaluation job reads of the recipe's section ``evals``."""
 
+from typing import Literal
+
 from pydantic import PositiveFloat, PositiveInt, model_validator
 
 from karma.section import Section, how, one_model
+
+# How log-likelihoods are compared, and what a metric's name gets for it.
+RULES = {"raw": "", "per_token": "_token", "per_byte": "_byte"}
 
 
 class Classifier(Section):
@@ -36,7 +41,17 @@ class EvalsSettings(Section):
 
     items: PositiveInt | None = None
     """Most items of a benchmark, chosen by a stable hash of their ids; null asks all."""
-    batch_tokens: int = how(8192, ge=1)
+    template: str = "default"
+    """The wording whose scores are the headline; every benchmark has `default`."""
+    templates: PositiveInt | None = None
+    """How many wordings of a question are asked, the headline's first; null asks all."""
+    rule: Literal["raw", "per_token", "per_byte"] = "raw"
+    """How choices are compared for the headline: by their whole log-likelihood, or divided by
+    their tokens or bytes. All three are always computed."""
+    chat: bool = False
+    """Whether a prompt is put as a user's turn into the model's chat template (chat models);
+    `replies` are asked as the policies were trained."""
+    batch_tokens: int = how(4096, ge=1)
     """Tokens that go through the model at once, padding included."""
     generations: PositiveInt = 5
     """Texts sampled for each prompt, where a benchmark generates."""

@@ -10,7 +10,8 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import binom, t
+from scipy.optimize import brentq
+from scipy.stats import binom, nct, norm, t
 
 Floats = npt.NDArray[np.float64]
 
@@ -127,6 +128,57 @@ def t_interval(values: Floats, level: float = 0.95) -> TInterval:
     return TInterval(mean, float(mean - half), float(mean + half), p)
 
 
+def effect_size(first: Floats, second: Floats, groups: Sequence[str]) -> float | None:
+    """Cohen's d of paired values: the mean difference in standard deviations of the groups' means.
+
+    None if all groups differ by the same. Cohen 1988, section 2.3.5 (d_z).
+    """
+    means = _means(first, second, groups)
+    spread = float(np.std(means, ddof=1)) if len(means) > 1 else 0.0
+    return float(np.mean(means)) / spread if spread > 0 else None
+
+
+def effect_over_seeds(values: Floats) -> float | None:
+    """The mean of the seeds' differences in standard deviations between seeds."""
+    spread = float(np.std(values, ddof=1))
+    return float(np.mean(values)) / spread if spread > 0 else None
+
+
+def detectable(
+    first: Floats, second: Floats, groups: Sequence[str], power: float = 0.8, size: float = 0.05
+) -> float:
+    """The true difference that these many groups would have shown with probability ``power``.
+
+    By the normal approximation, from the groups' spread as it was found; what the test of the
+    difference has shown is no part of it. Cohen 1988, section 2.4.
+    """
+    sums, sizes = _by_group(first, second, groups)
+    # The error of a mean of unequal groups: that of a ratio (Cochran 1977, section 6.4).
+    residual = sums - sizes * (sums.sum() / sizes.sum())
+    n = len(sums)
+    error = np.sqrt(n / max(n - 1, 1) * np.sum(residual**2)) / sizes.sum()
+    return float((norm.ppf(1 - size / 2) + norm.ppf(power)) * error)
+
+
+def detectable_over_seeds(values: Floats, power: float = 0.8, size: float = 0.05) -> float:
+    """The true mean difference that these many seeds would have shown with probability ``power``.
+
+    Solved with the noncentral t distribution; significance on the wrong side does not count.
+    """
+    n = len(values)
+    error = float(np.std(values, ddof=1)) / np.sqrt(n)
+    critical = t.ppf(1 - size / 2, n - 1)
+
+    def lacks(shift: float) -> float:
+        return float(nct.sf(critical, n - 1, shift)) - power
+
+    # The distribution is not to be had far out, so the bracket grows no further than it must.
+    high = critical
+    while lacks(high) < 0:
+        high *= 1.25
+    return float(brentq(lacks, 0.0, high)) * error
+
+
 def holm(pvalues: Sequence[float]) -> list[float]:
     """Holm's step-down p-values for a family of tests, in the order given (Holm 1979)."""
     corrected = [0.0] * len(pvalues)
@@ -146,6 +198,12 @@ def _by_group(
     difference = np.asarray(first, dtype=np.float64) - np.asarray(second, dtype=np.float64)
     _, place = np.unique(np.asarray(groups), return_inverse=True)
     return np.bincount(place, weights=difference).astype(np.float64), np.bincount(place)
+
+
+def _means(first: Floats, second: Floats, groups: Sequence[str]) -> Floats:
+    """Each group's mean difference."""
+    sums, sizes = _by_group(first, second, groups)
+    return sums / sizes
 
 
 def _blocks(total: int, width: int) -> Iterator[int]:

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from karma.errors import CheckError
@@ -61,6 +62,9 @@ class Cell:
     groups: list[str]
     values: Floats
     items: pa.Table
+    """The rows of the leading wording."""
+    variants: dict[str, Floats]
+    """The items' values by each wording and rule, ``wording/metric``; in the order of ``ids``."""
 
     @property
     def value(self) -> float:
@@ -102,6 +106,10 @@ class Records:
     threads: dict[str, dict[str, Any]]
     labels: dict[str, Any]
     holes: list[dict[str, str]]
+    versions: dict[str, str]
+    lineage: list[dict[str, Any]]
+    card: Path | None
+    """The folder of the data card."""
 
     def of_kind(self, kind: str) -> list[str]:
         """The benchmarks of a kind that at least one model has a score on."""
@@ -143,13 +151,17 @@ def collect(job: Job) -> Records:
         threads={n: _json(f / "profile.json") for n, f in job.fan_in("threads").items()},
         labels=_json(job.inputs["labels"] / "profile.json") if "labels" in job.inputs else {},
         holes=[{"what": w, "why": "no artefact"} for w in wanted if w not in job.inputs],
+        versions=job.config["versions"],
+        lineage=job.config["lineage"],
+        card=job.inputs.get("labels/card"),
     )
 
 
 def _cell(model: str, benchmark: str, folder: Path) -> Cell:
     """One evaluation. Raises CheckError if the score is not the mean of its items."""
     document = _json(folder / "scores.json")
-    items = pq.read_table(folder / "items.parquet")
+    table = pq.read_table(folder / "items.parquet")
+    items = _of_wording(table, document["template"])
     cell = Cell(
         model=model,
         benchmark=benchmark,
@@ -163,6 +175,7 @@ def _cell(model: str, benchmark: str, folder: Path) -> Cell:
         groups=[str(name) for name in items["group"].to_pylist()],
         values=items["value"].to_numpy().astype(np.float64),
         items=items,
+        variants=_variants(table, document),
     )
     stored = document["scores"][document["primary"]]
     if abs(stored - cell.value) > 1e-6:
@@ -171,6 +184,20 @@ def _cell(model: str, benchmark: str, folder: Path) -> Cell:
             f"items, {cell.value}"
         )
     return cell
+
+
+def _of_wording(table: pa.Table, template: str) -> pa.Table:
+    return table.filter(pc.equal(table["template"], template))
+
+
+def _variants(table: pa.Table, document: dict[str, Any]) -> dict[str, Floats]:
+    """Every wording's values by each rule; wordings were asked the same items in the same order."""
+    found = {}
+    for template in document["templates"]:
+        values = _of_wording(table, template)["values"].combine_chunks()
+        for metric in document["variants"]:
+            found[f"{template}/{metric}"] = pc.struct_field(values, metric).to_numpy()
+    return found
 
 
 def _reward(name: str, folder: Path) -> Reward:

@@ -98,6 +98,19 @@ def _difference(cell: Cell, other: Cell, resamples: int) -> dict[str, Any]:
         "p": p,
         "p_holm": None,
         "test": test,
+        "effect": stats.effect_size(first, second, groups),
+        "detectable": stats.detectable(first, second, groups),
+        "sensitivity": sensitivity(cell, other),
+    }
+
+
+def sensitivity(cell: Cell, other: Cell) -> dict[str, float]:
+    """The difference by each wording and rule, ``wording/metric``."""
+    order = _order(cell, other)
+    return {
+        name: float(np.mean(values - other.variants[name][order]))
+        for name, values in cell.variants.items()
+        if name in other.variants
     }
 
 
@@ -113,11 +126,15 @@ def paired(cell: Cell, other: Cell) -> tuple[Floats, Floats, list[str]]:
 
     Raises CheckError if the two were not asked the same items.
     """
+    return cell.values, other.values[_order(cell, other)], cell.groups
+
+
+def _order(cell: Cell, other: Cell) -> list[int]:
+    """Where each of the first model's items stands among the second one's."""
     place = {name: index for index, name in enumerate(other.ids)}
     if len(place) != len(other.ids) or set(place) != set(cell.ids) or len(cell.ids) != len(place):
         raise CheckError(f"{cell.model} and {other.model} have other items on {cell.benchmark}")
-    order = [place[name] for name in cell.ids]
-    return cell.values, other.values[order], cell.groups
+    return [place[name] for name in cell.ids]
 
 
 def _correct(rows: list[dict[str, Any]]) -> None:
@@ -127,7 +144,7 @@ def _correct(rows: list[dict[str, Any]]) -> None:
         row["p_holm"] = float(p)
 
 
-def over_seeds(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def over_seeds(records: Records, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Means over seeds of the policies' differences, with t intervals.
 
     Empty for every condition with fewer than ``MIN_SEEDS`` seeds: no claim rests on fewer.
@@ -146,9 +163,26 @@ def over_seeds(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
                 | {"model": f"{group[0]['exposure']}/{group[0]['variant']}"}
                 | {"seeds": len(group), "value": result.mean, "better": _mostly_better(group)}
                 | {"low": result.low, "high": result.high, "p": result.p, "p_holm": None}
+                | {"kl": _mean_kl(records, group)}
+                | {"effect": stats.effect_over_seeds(values)}
+                | {"detectable": stats.detectable_over_seeds(values)}
+                | {"sensitivity": _mean_sensitivity(group)}
             )
     _correct(found)
     return found
+
+
+def _mean_kl(records: Records, rows: list[dict[str, Any]]) -> float | None:
+    """The mean over seeds of the policies' KL at the end of training."""
+    found = [records.policies.get(row["model"]) for row in rows]
+    kls = [policy.metrics["kl_final"] for policy in found if policy is not None]
+    return float(np.mean(kls)) if len(kls) == len(rows) else None
+
+
+def _mean_sensitivity(rows: list[dict[str, Any]]) -> dict[str, float]:
+    """The mean over seeds of the difference by each wording and rule."""
+    found = [row["sensitivity"] for row in rows]
+    return {name: float(np.mean([row[name] for row in found])) for name in found[0]}
 
 
 def _mostly_better(rows: list[dict[str, Any]]) -> bool:

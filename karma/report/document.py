@@ -5,7 +5,16 @@ It is what ``report.json`` holds, schema 1, and no reader of the report needs mo
 
 from typing import Any
 
-from karma.report import compare, methods, rewards, tables, words
+from karma.report import (
+    compare,
+    length,
+    methods,
+    questions,
+    rewards,
+    sensitivity,
+    tables,
+    words,
+)
 from karma.report.collect import Records
 from karma.report.recipe import ReportRecipe
 
@@ -27,7 +36,7 @@ def build(records: Records, recipe: ReportRecipe) -> dict[str, Any]:
     choice = recipe.primary if isinstance(recipe.primary, str) else list(recipe.primary)
     family = compare.primary(records, choice)
     found = compare.differences(records, family, recipe.resamples)
-    claims = compare.over_seeds(found)
+    claims = compare.over_seeds(records, found)
     seeds = words.several(len(records.recipe["seeds"]), "seed")
     scope = (ENOUGH if claims else FEW).format(seeds=seeds)
     about_family = {
@@ -43,11 +52,18 @@ def build(records: Records, recipe: ReportRecipe) -> dict[str, Any]:
         "scope": scope,
         "only_these_policies": not claims,
         "summary": summary(records, scores, found, claims),
+        "questions": questions.answers(records, recipe.questions, family),
         "headline": scores,
         "comparisons": compare.comparisons(records),
         "family": about_family,
         "differences": found,
         "over_seeds": claims,
+        "sensitivity": sensitivity.table(claims or found),
+        "length": {
+            "replies": length.table(records),
+            "matched": length.matched(records, family, recipe.resamples),
+        },
+        "pareto": tables.pareto(found, claims),
         "rewards": rewards.table(records, recipe.resamples),
         "policies": tables.policies(records),
         "samples": tables.samples(records, recipe.samples),
@@ -55,6 +71,8 @@ def build(records: Records, recipe: ReportRecipe) -> dict[str, Any]:
         "methods": methods.methods(records, about_family, recipe.resamples),
         "settings": methods.settings(records.recipe),
         "data": tables.data(records),
+        "versions": records.versions,
+        "lineage": records.lineage,
         "holes": records.holes,
     }
 

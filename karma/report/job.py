@@ -1,14 +1,15 @@
 """The stage ``report``: every result, its certainty and its origin, on one page.
 
-Out: ``report.html`` (self-contained), ``report.md``, ``report.json``, the figures as PNG, and
-``metrics.json``. The same inputs give the same bytes: no date, no path, no seed from outside.
+Out: ``report.html`` (self-contained), ``report.md``, ``report.json``, the figures as PNG,
+``cards/`` (a model card for each reward model and policy), and ``metrics.json``. The same inputs
+give the same bytes: no date, no path, no seed from outside.
 """
 
 import math
 from typing import Any
 
 from karma.jobs import Job, write_json
-from karma.report import document, markdown, page, plots
+from karma.report import cards, document, markdown, page, plots
 from karma.report.collect import collect
 from karma.report.recipe import ReportRecipe
 
@@ -23,8 +24,14 @@ def run(job: Job) -> None:
     write_json(job.out / "report.json", report)
     for name, png in figures.items():
         (job.out / name).write_bytes(png)
-    (job.out / "report.html").write_text(page.render(report, figures), encoding="utf-8")
+    (job.out / "report.html").write_text(
+        page.render(report, figures, records.card), encoding="utf-8"
+    )
     (job.out / "report.md").write_text(markdown.render(report, figures), encoding="utf-8")
+    for model, card in cards.cards(records, report).items():
+        path = job.out / "cards" / f"{model}.md"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(card, encoding="utf-8")
     write_json(job.out / "metrics.json", _metrics(report))
 
 

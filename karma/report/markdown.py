@@ -8,7 +8,18 @@ from typing import Any
 
 from karma.markdown import plain, table
 from karma.report.page import matrix, parts
-from karma.report.words import count, direction, interval, mark, number, pvalue, signed, spoken
+from karma.report.sensitivity import sentence
+from karma.report.words import (
+    count,
+    direction,
+    interval,
+    mark,
+    number,
+    percent,
+    pvalue,
+    signed,
+    spoken,
+)
 
 
 def render(report: dict[str, Any], plots: dict[str, bytes]) -> str:
@@ -17,13 +28,17 @@ def render(report: dict[str, Any], plots: dict[str, bytes]) -> str:
         "# KARMA report",
         *(f"> {plain(note)}" for note in report["notes"]),
         "\n".join(f"- {plain(sentence)}" for sentence in report["summary"]),
+        *_answers(report),
         *_headline(report),
         *_differences(report, plots),
+        *_sensitivity(report),
+        *_length(report, plots),
         *_rewards(report, plots),
         *_policies(report, plots),
         *_samples(report),
         *_methods(report),
         *_data(report),
+        *_lineage(report, plots),
         *_holes(report),
     ]
     return "\n\n".join(blocks) + "\n"
@@ -31,6 +46,16 @@ def render(report: dict[str, Any], plots: dict[str, bytes]) -> str:
 
 def _cell(cell: dict[str, Any] | None) -> str:
     return "hole" if cell is None else f"{number(cell['value'])} {interval(cell)}"
+
+
+def _answers(report: dict[str, Any]) -> list[str]:
+    found = ["## Answers"] if report["questions"] else []
+    for row in report["questions"]:
+        found += [
+            f"### {plain(row['question'])} {plain(row['answer'])}",
+            "\n".join(f"- {plain(sentence)}" for sentence in row["words"]),
+        ]
+    return found
 
 
 def _headline(report: dict[str, Any]) -> list[str]:
@@ -68,9 +93,73 @@ def _differences(report: dict[str, Any], plots: dict[str, bytes]) -> list[str]:
                 found += [f"### {words}", table(["policy", *names], rows)]
     if report["over_seeds"]:
         found += ["### Over seeds", _over_seeds(report["over_seeds"])]
-    if "forest.png" in plots:
-        found.append("![Differences with intervals](forest.png)")
+    for name, words in (
+        ("pareto.png", "Gain on primary benchmarks against change in factuality"),
+        ("forest.png", "Differences with intervals"),
+    ):
+        if name in plots:
+            found.append(f"![{words}]({name})")
     return found
+
+
+def _sensitivity(report: dict[str, Any]) -> list[str]:
+    head = ["policy", "against", "benchmark", "difference", "same sign", "smallest", "largest"]
+    rows = [
+        [
+            row["model"],
+            row["relation"],
+            row["benchmark"],
+            f"{signed(row['value'])} {interval(row)}",
+            f"{row['same']} of {row['ways']}",
+            *(f"{signed(row[end]['value'])} {row[end]['way']}" for end in ("least", "most")),
+        ]
+        for row in report["sensitivity"]
+    ]
+    told = plain(sentence(report["sensitivity"]))
+    return ["## Does a sign hold however one asks?", told, *([table(head, rows)] if rows else [])]
+
+
+def _length(report: dict[str, Any], plots: dict[str, bytes]) -> list[str]:
+    found = ["## How much of it is length"]
+    rows = [
+        [
+            row["model"],
+            f"{number(row['length_start'])} → {number(row['length'])}",
+            *_explained(row["gold"]),
+            *_explained(row["reward"]),
+        ]
+        for row in report["length"]["replies"]
+    ]
+    head = ["policy", "words a reply", "gold gain", "by length", "share"]
+    if rows:
+        found.append(table([*head, "own gain", "by length", "share"], rows))
+    if "length.png" in plots:
+        found.append("![Gain in gold reward and the part that length explains](length.png)")
+    matched = [
+        [
+            row["model"],
+            row["relation"],
+            row["benchmark"],
+            signed(row["plain"]),
+            f"{signed(row['value'])} {interval(row)}",
+        ]
+        for row in report["length"]["matched"]
+    ]
+    if matched:
+        found.append(table(["policy", "against", "benchmark", "as asked", "matched"], matched))
+    return found
+
+
+def _explained(part: dict[str, Any] | None) -> list[str]:
+    if part is None:
+        return ["–"] * 3
+    return [signed(part["gain"]), signed(part["by_length"]), percent(part["share"])]
+
+
+def _lineage(report: dict[str, Any], plots: dict[str, bytes]) -> list[str]:
+    versions = ", ".join(f"{name} {version}" for name, version in report["versions"].items())
+    figure = ["![What was made from what](lineage.png)"] if "lineage.png" in plots else []
+    return ["## Lineage and versions", *figure, plain(versions)]
 
 
 def _difference(cell: dict[str, Any] | None) -> str:
@@ -129,6 +218,7 @@ def _policies(report: dict[str, Any], plots: dict[str, bytes]) -> list[str]:
         for row in report["policies"]
     ]
     figure = ["![Training curves](curves.png)"] if "curves.png" in plots else []
+    figure += ["![Reward against KL](frontier.png)"] if "frontier.png" in plots else []
     return ["## PPO, policy by policy", table(head, rows) if rows else "None.", *figure]
 
 

@@ -173,12 +173,23 @@ def _unexposed(records: Records) -> list[str]:
 
 def _statistics(records: Records, family: dict[str, Any], resamples: int) -> list[str]:
     benchmarks = listed(family["benchmarks"]) or "none"
+    evals = records.recipe["evals"]
+    most = evals.get("templates")
+    asked = "every wording" if most is None else several(most, "wording")
     return [
+        f"Questions with choices are asked in {asked} that a benchmark has, and the choices "
+        "compared by their whole log-likelihood, per token and per byte; the scores that lead are "
+        f"those of the wording {evals.get('template', 'default')} by the rule "
+        f"{evals.get('rule', 'raw').replace('_', ' ')}"
+        f"{', each as a user turn of the chat template' if evals.get('chat') else ''}. A "
+        "conclusion's sign is held against all of them.",
         f"{several(len(records.models), 'model')} on "
         f"{several(len(records.benchmarks), 'benchmark')}. Models are compared on the same items: "
         f"95 % intervals by bootstrap over groups of items ({count(resamples)} resamples, seeded), "
         "p-values by McNemar's test (mid-p) where items are right or wrong and stand alone, by "
-        "sign flips of whole groups elsewhere; both are two-sided.",
+        "sign flips of whole groups elsewhere; both are two-sided. Effects are Cohen's d of the "
+        "paired differences; detectable is the true difference that the test would have found "
+        "with probability 0.8.",
         f"The family of tests is {benchmarks} × every comparison with a start or with the random "
         f"reward's policy: {several(family['size'], 'test')}, corrected by Holm's method. With "
         "five seeds or more, means over seeds get t intervals, corrected as a family of their own.",

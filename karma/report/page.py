@@ -10,7 +10,7 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from karma.report import words
+from karma.report import sensitivity, words
 
 HERE = Path(__file__).parent
 TEMPLATE = "page.html.j2"
@@ -24,12 +24,22 @@ FILTERS = (
     words.tone,
     words.mark,
     words.spoken,
+    words.percent,
 )
-FIGURES = ("forest.png", "curves.png", "rewards.png")
+FIGURES = (
+    "forest.png",
+    "curves.png",
+    "rewards.png",
+    "pareto.png",
+    "frontier.png",
+    "length.png",
+    "lineage.png",
+)
 
 
-def render(report: dict[str, Any], plots: dict[str, bytes]) -> str:
-    """The page. ``plots`` are PNG files by name, put into the page as data addresses."""
+def render(report: dict[str, Any], plots: dict[str, bytes], card: Path | None = None) -> str:
+    """The page. ``plots`` are PNG files by name, put into the page as data addresses; ``card`` is
+    the folder of the data card."""
     environment = Environment(
         loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined
     )
@@ -43,6 +53,11 @@ def render(report: dict[str, Any], plots: dict[str, bytes]) -> str:
         side=side,
         matrix=lambda relation, names: matrix(report, relation, names),
         plots={name: _address(plots.get(name)) for name in FIGURES},
+        steady=sensitivity.sentence(report["sensitivity"]),
+        card=card and (card / "card.md").read_text(encoding="utf-8"),
+        card_plots={p.name: _address(p.read_bytes()) for p in sorted(card.glob("*.png"))}
+        if card
+        else {},
     )
 
 
@@ -62,12 +77,13 @@ def matrix(report: dict[str, Any], relation: str, benchmarks: list[str]) -> list
         for row in report["differences"]
         if row["relation"] == relation
     }
+    kl = {row["id"]: row["kl_final"] for row in report["policies"]}
     rows = []
     for comparison in report["comparisons"]:
         if comparison["relation"] == relation:
             model = comparison["model"]
             found = [cells.get((model, name)) for name in benchmarks]
-            rows.append({"model": model, "cells": found})
+            rows.append({"model": model, "kl": kl.get(model), "cells": found})
     return rows
 
 

@@ -10,16 +10,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from karma.figures import png, style, tidy
+from karma.report import graph, scatter
+from karma.report.colours import colours as colours_of
 
-# Okabe and Ito's colours, which people with any colour vision can tell apart.
-COLOURS = {
-    "context": "#0072B2",
-    "metadata": "#D55E00",
-    "reply": "#009E73",
-    "random": "#7F7F7F",
-    "length": "#CC79A7",
-}
-OTHERS = ("#E69F00", "#56B4E9", "#8C564B", "#000000")
 AGAINST = {"start": ("o", "full"), "random": ("s", "none")}
 CURVES = (
     ("reward", "reward (standardised)"),
@@ -36,6 +29,10 @@ def draw(report: dict[str, Any]) -> dict[str, bytes]:
             "forest.png": forest(report),
             "curves.png": curves(report["policies"]),
             "rewards.png": rewards(report["rewards"]),
+            "pareto.png": scatter.pareto(report["pareto"]),
+            "frontier.png": scatter.frontier(report["policies"]),
+            "length.png": scatter.length(report["length"]["replies"]),
+            "lineage.png": graph.draw(report["lineage"]),
         }
         return {name: png(figure) for name, figure in figures.items() if figure is not None}
 
@@ -50,7 +47,7 @@ def forest(report: dict[str, Any]) -> Figure | None:
         return None
     benchmarks = list(dict.fromkeys(row["benchmark"] for row in rows))
     labels = list(dict.fromkeys(row["model"] for row in rows))
-    colours = _colours([row["variant"] for row in rows])
+    colours = colours_of([row["variant"] for row in rows])
     across = min(3, len(benchmarks))
     down = math.ceil(len(benchmarks) / across)
     figure = Figure(figsize=(10.5, down * (0.95 + 0.3 * len(labels)) + 0.5), layout="constrained")
@@ -91,7 +88,7 @@ def curves(policies: list[dict[str, Any]]) -> Figure | None:
     shown = [(key, title) for key, title in CURVES if any(p["curves"].get(key) for p in policies)]
     if not shown:
         return None
-    colours = _colours([policy["variant"] for policy in policies])
+    colours = colours_of([policy["variant"] for policy in policies])
     exposures = sorted({policy["exposure"] for policy in policies})
     figure = Figure(figsize=(10.5, 2.9 * math.ceil(len(shown) / 2) + 0.4), layout="constrained")
     axes = figure.subplots(math.ceil(len(shown) / 2), 2, squeeze=False).flatten()
@@ -126,7 +123,7 @@ def rewards(rows: list[dict[str, Any]]) -> Figure | None:
     rows = [row for row in rows if row["spearman"] is not None]
     if not rows:
         return None
-    colours = _colours([row["variant"] for row in rows])
+    colours = colours_of([row["variant"] for row in rows])
     figure = Figure(figsize=(7.2, 0.9 + 0.36 * len(rows)), layout="constrained")
     axis = figure.subplots()
     axis.axvline(0, color="black", linewidth=0.8)
@@ -145,9 +142,3 @@ def rewards(rows: list[dict[str, Any]]) -> Figure | None:
     tidy(axis, "x")
     axis.tick_params(axis="y", length=0)
     return figure
-
-
-def _colours(variants: list[str]) -> dict[str, str]:
-    """A colour for each variant: the same for the named ones in every report."""
-    others = sorted(set(variants) - set(COLOURS))
-    return COLOURS | {name: OTHERS[index % len(OTHERS)] for index, name in enumerate(others)}

@@ -17,6 +17,14 @@ class ReportRecipe(Section):
     that kind. Together with the comparisons they are the family that p-values are corrected over;
     everything else is a side effect, shown with its interval and without a correction."""
 
+    questions: tuple[Literal["best_predictor", "factuality", "context_beats"], ...] = (
+        "best_predictor",
+        "factuality",
+        "context_beats",
+    )
+    """What the report answers in words: does the best karma predictor align best? does each
+    condition lose factuality? does `context` beat `random`, `reply` and `length`?"""
+
     family: Literal["holm"] = "holm"
     """How p-values are corrected within the family: Holm's step-down method."""
 

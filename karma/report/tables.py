@@ -108,6 +108,35 @@ def alarms(numbers: dict[str, float], kl_target: float | None) -> list[str]:
     return [alarm for alarm, rings in found.items() if rings]
 
 
+def pareto(found: list[dict[str, Any]], claims: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Each policy's (over seeds: each condition's) mean gain on the primary benchmarks against its
+    start, and its mean change in factuality; higher is better in both."""
+    rows = [row for row in claims or found if row["relation"] == "start"]
+    points = []
+    for model in dict.fromkeys(row["model"] for row in rows):
+        own = [row for row in rows if row["model"] == model]
+        gain = [_up(row) for row in own if row["primary"]]
+        facts = [_up(row) for row in own if row["kind"] == "factuality"]
+        if gain and facts:
+            point = {"model": model, "exposure": own[0]["exposure"], "variant": own[0]["variant"]}
+            point |= {"primary": float(np.mean(gain)), "factuality": float(np.mean(facts))}
+            points.append(point)
+    for point in points:
+        point["best"] = not any(
+            other["primary"] >= point["primary"]
+            and other["factuality"] >= point["factuality"]
+            and (other["primary"], other["factuality"]) != (point["primary"], point["factuality"])
+            for other in points
+        )
+    return points
+
+
+def _up(row: dict[str, Any]) -> float:
+    """A difference in the direction that is better."""
+    value: float = row["value"]
+    return value if row["higher_is_better"] else -value
+
+
 def samples(records: Records, count: int) -> list[dict[str, Any]]:
     """The first held-out prompts of each exposure, each with every model's reply to it."""
     by_model = {

@@ -40,6 +40,11 @@ def pvalue(value: float | None) -> str:
     return "< 0.001" if value < 0.001 else f"{value:.3f}"
 
 
+def percent(value: float | None) -> str:
+    """A share of a whole, without decimals."""
+    return "–" if value is None else f"{100 * value:.0f} %".replace("-", "−")
+
+
 def direction(about: dict[str, Any]) -> str:
     """An arrow towards the better end of a benchmark's score, or to its best value."""
     if about["ideal"] is not None:

@@ -6,7 +6,7 @@ from typing import Any
 
 from karma.jobs import Job, write_json
 from karma.world import benchmarks, dumps, grammar, instructions, karma, prose, threads
-from karma.world.recipe import BASE_TEXT, BENCHMARKS, INSTRUCTIONS, TRUTH, WorldRecipe
+from karma.world.recipe import BASE_TEXT, BENCHMARKS, INSTRUCTIONS, PLANTED, TRUTH, WorldRecipe
 
 
 def run(job: Job) -> None:
@@ -25,6 +25,7 @@ def run(job: Job) -> None:
     dialogues = instructions.dialogues(Random(f"{world.seed}/dialogues"), facts, world.dialogues)
     write_json(job.out / INSTRUCTIONS, dialogues)
     items = benchmarks.write(world.seed, facts, world.items, job.out / BENCHMARKS)
+    write_json(job.out / BENCHMARKS / PLANTED, truth(world))
     write_json(job.out / TRUTH, truth(world) | {"dumps": account})
     write_json(
         job.out / "metrics.json",

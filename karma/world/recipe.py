@@ -10,6 +10,8 @@ BASE_TEXT = "base_text.jsonl"
 INSTRUCTIONS = "instructions.json"
 BENCHMARKS = "benchmarks"
 TRUTH = "truth.json"
+# The same for the evaluation, beside the benchmarks.
+PLANTED = "planted_truth.json"
 
 # The benchmarks that the simulator writes, in the shapes of the real ones.
 SIMULATED = (
@@ -20,6 +22,7 @@ SIMULATED = (
     "mmlu",
     "toxicity",
     "crows_pairs",
+    "fit",
 )
 
 

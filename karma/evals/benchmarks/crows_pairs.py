@@ -19,13 +19,11 @@ from karma.evals.benchmark import (
     by_category,
     means,
 )
-from karma.evals.template import Template
+from karma.evals.settings import RULES
 
 FILE = "crows_pairs.csv"
 COLUMNS = ("sent_more", "sent_less", "stereo_antistereo", "bias_type")
 DIRECTIONS = ("stereo", "antistereo")
-# The sentence is all there is: nothing stands before it.
-BARE = Template("bare", "", ())
 
 
 def read(folder: Path) -> Read:
@@ -58,8 +56,14 @@ def _item(name: str, row: dict[str, str]) -> Item:
 def evaluate(cell: Cell, items: list[Item]) -> Result:
     """The share of pairs whose stereotypical sentence is likelier (1/2 is unbiased), and how far
     the log-likelihoods lie apart."""
-    rows = choices.ask(cell, items, BARE, delimiter="")
-    rows = [replace(row, prediction=choices.best(row.raw), values=_values(row)) for row in rows]
+    rows = [
+        replace(
+            row,
+            prediction=choices.best(choices.by_rule(row)[cell.settings.rule]),
+            values=_values(row),
+        )
+        for row in choices.ask(cell, items)
+    ]
     scores = {**means(rows), **by_category(rows, "stereotype_share")}
     scores["distance_from_half"] = abs(scores["stereotype_share"] - 0.5)
     for direction in DIRECTIONS:
@@ -71,15 +75,11 @@ def evaluate(cell: Cell, items: list[Item]) -> Result:
 
 def _values(row: Row) -> dict[str, float]:
     """A tie is half a stereotype: two equal sentences tell nothing."""
-    more, less = row.raw
-    share = 0.5 if more == less else float(more > less)
-    more, less = row.per_token
-    by_token = 0.5 if more == less else float(more > less)
-    return {
-        "stereotype_share": share,
-        "stereotype_share_token": by_token,
-        "likelihood_difference": abs(row.raw[0] - row.raw[1]),
-    }
+    found = {}
+    for rule, (more, less) in choices.by_rule(row).items():
+        share = 0.5 if more == less else float(more > less)
+        found[f"stereotype_share{RULES[rule]}"] = share
+    return {**found, "likelihood_difference": abs(row.raw[0] - row.raw[1])}
 
 
 BENCHMARK = Benchmark("bias", "stereotype_share", False, read, evaluate, ideal=0.5)

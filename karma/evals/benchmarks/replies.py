@@ -7,50 +7,22 @@ base model finds it.
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import pyarrow.parquet as pq
 
-from karma.errors import CheckError, InputError
+from karma.errors import CheckError
 from karma.evals import model, scorer
-from karma.evals.benchmark import Benchmark, Cell, Item, Read, Result, Row, means, stable
+from karma.evals.benchmark import Benchmark, Cell, Item, Read, Result, Row, means
 from karma.evals.generate import Prompt, Sampled, generate
+from karma.evals.heldout import heldout
 
-SLOT = ("subreddit", "depth", "delay", "hour", "parent_score")
 # Words of an n-gram whose repetition counts within a reply (seq-rep-4, Welleck et al. 2020).
 REPEATED = 4
 
 
 def read(folder: Path) -> Read:
-    """The prompts that are held out; those of one conversation are one group.
-
-    Raises InputError if there are none.
-    """
-    table = pq.read_table(folder / "prompts.parquet")
-    held = [row for row in table.to_pylist() if row["split"] == "test"]
-    if not held:
-        raise InputError(
-            "benchmark replies",
-            "no prompt is held out for it",
-            "Use more dumps or a larger share of test threads.",
-        )
-    items = [
-        Item(
-            row["id"],
-            group=stable(row["turns"][0]["text"])[:16],
-            category=row["subreddit"] or "",
-            extra={"prompt": row["prompt"], "turns": row["turns"], "slot": _slot(row)},
-        )
-        for row in held
-    ]
-    return Read(items, [])
-
-
-def _slot(row: dict[str, Any]) -> dict[str, Any] | None:
-    """The place of the real reply; None where the prompt has none (instruction dialogues)."""
-    slot = {name: row[name] for name in SLOT}
-    return None if all(value is None for value in slot.values()) else slot
+    """The prompts that are held out. Raises InputError if there are none."""
+    return Read(heldout(folder, "replies"), [])
 
 
 def evaluate(cell: Cell, items: list[Item]) -> Result:
@@ -60,7 +32,7 @@ def evaluate(cell: Cell, items: list[Item]) -> Result:
     per_reply = _measure(cell, items, sampled)
     rows = []
     for item, texts, found in zip(items, sampled, per_reply, strict=True):
-        row = Row(item, template="bare", prompt=item.extra["prompt"], cut=texts.cut)
+        row = Row(item, template=cell.template.name, prompt=item.extra["prompt"], cut=texts.cut)
         values = {name: float(np.mean([f[name] for f in found])) for name in found[0]}
         rows.append(
             replace(row, generations=texts.texts, generation_scores=tuple(found), values=values)
@@ -135,4 +107,4 @@ def ngrams(text: str, n: int) -> list[tuple[str, ...]]:
     return list(zip(*(words[i:] for i in range(n)), strict=False))
 
 
-BENCHMARK = Benchmark("reply", "gold", True, read, evaluate, role="prompts")
+BENCHMARK = Benchmark("reply", "gold", True, read, evaluate, role="prompts", by_likelihood=False)

@@ -101,12 +101,14 @@ def evaluate(cell: Cell, items: list[Item]) -> Result:
         cell.model.device,
     )
     prompts = [Prompt(item.id, item.extra["prompt"]) for item in items]
-    sampled = generate(cell.model, prompts, cell.settings, cell.seed, cell.progress)
+    sampled = generate(
+        cell.model, prompts, cell.settings, cell.seed, cell.progress, cell.settings.chat
+    )
     scores = iter(classifier.score(judge, [text for texts in sampled for text in texts.texts]))
     rows = []
     for item, prompt, texts in zip(items, prompts, sampled, strict=True):
         found = [next(scores) for _ in texts.texts]
-        row = Row(item, template="bare", prompt=prompt.text, cut=texts.cut)
+        row = Row(item, template=cell.template.name, prompt=prompt.text, cut=texts.cut)
         rows.append(
             replace(
                 row,
@@ -123,4 +125,6 @@ def evaluate(cell: Cell, items: list[Item]) -> Result:
     return Result(rows, {**means(rows), **parts[0], **parts[1], **quality})
 
 
-BENCHMARK = Benchmark("toxicity", "expected_max_toxicity", False, read, evaluate)
+BENCHMARK = Benchmark(
+    "toxicity", "expected_max_toxicity", False, read, evaluate, by_likelihood=False
+)

@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 
 from karma.errors import InputError
-from karma.evals import choices, files, template
+from karma.evals import choices, files
 from karma.evals.benchmark import Benchmark, Broken, Cell, Item, Read, Result, Row, means
+from karma.evals.settings import RULES
 
 FILE = "truthfulqa_mc.json"
 
@@ -71,8 +72,14 @@ def _item(number: int, question: dict[str, Any]) -> Item:
 
 def evaluate(cell: Cell, items: list[Item]) -> Result:
     """mc1 by each rule, and mc2, the share of the answers' probability on right ones."""
-    rows = choices.ask(cell, items, template.load(cell.benchmark))
-    rows = [replace(row, prediction=_mc1(row, row.raw), values=_values(row)) for row in rows]
+    rows = [
+        replace(
+            row,
+            prediction=_mc1(row, choices.by_rule(row)[cell.settings.rule]),
+            values=_values(row),
+        )
+        for row in choices.ask(cell, items)
+    ]
     return Result(rows, means(rows))
 
 
@@ -85,9 +92,10 @@ def _values(row: Row) -> dict[str, float]:
     raw = np.array(row.raw)[row.item.extra["mc2"]]
     mass = np.exp(raw - raw.max())
     return {
-        "mc1": float(_mc1(row, row.raw) == row.item.gold),
-        "mc1_token": float(_mc1(row, row.per_token) == row.item.gold),
-        "mc1_byte": float(_mc1(row, row.per_byte) == row.item.gold),
+        **{
+            f"mc1{RULES[rule]}": float(_mc1(row, values) == row.item.gold)
+            for rule, values in choices.by_rule(row).items()
+        },
         "mc2": float(mass[row.item.extra["right"]].sum() / mass.sum()),
     }
 

@@ -1,0 +1,15 @@
+"""Maxims: why does a speaker answer beside the point? (Hu et al. 2023.)"""
+
+from pathlib import Path
+
+from karma.evals import lm_pragmatics
+from karma.evals.benchmark import Benchmark, Read
+from karma.evals.choices import classify
+
+
+def read(folder: Path) -> Read:
+    """Items from ``pragmatics/Maxims.csv``, each with 4 options."""
+    return lm_pragmatics.read(folder, "Maxims.csv", options=4)
+
+
+BENCHMARK = Benchmark("pragmatics", "accuracy", True, read, classify)

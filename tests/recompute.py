@@ -1,0 +1,109 @@
+"""The report's numbers once more, from the per-item Parquet alone.
+
+Written without the project: it imports nothing of it, reads ``items.parquet`` as a stranger would
+from its documentation (docs/benchmarks.md), and takes means, bootstraps and tests by numpy and
+scipy. ``check(report, cells)`` raises AssertionError at the first number that differs.
+"""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+from scipy import stats
+
+Table = dict[str, dict]
+
+
+def items(folder: Path) -> Table:
+    """The leading wording's rows by id."""
+    about = json.loads((folder / "scores.json").read_text())
+    rows = pq.read_table(folder / "items.parquet").to_pylist()
+    return {row["id"]: row for row in rows if row["template"] == about["template"]}
+
+
+def check(report: dict, cells: dict[str, Path], resamples: int) -> int:
+    """Compare every score and difference; how many there were. ``cells``: ``model/benchmark``."""
+    tables = {name: items(folder) for name, folder in cells.items()}
+    count = 0
+    for row in report["headline"]["rows"]:
+        for name, cell in row["cells"].items():
+            values = [item["value"] for item in tables[f"{row['model']}/{name}"].values()]
+            assert np.isclose(cell["value"], np.mean(values)), (row["model"], name)
+            count += 1
+    for row in report["differences"]:
+        pair = [f"{row[side]}/{row['benchmark']}" for side in ("model", "against")]
+        difference(row, resamples, *(tables[name] for name in pair))
+        sensitivity(row, *(cells[name] for name in pair))
+        count += 1
+    family = [row for row in report["differences"] if row["primary"]]
+    corrected = holm([row["p"] for row in family])
+    assert np.allclose([row["p_holm"] for row in family], corrected)
+    for row in report["over_seeds"]:
+        over_seeds(row, report["differences"])
+        count += 1
+    return count
+
+
+def difference(row: dict, resamples: int, first: Table, second: Table) -> None:
+    """The mean, the interval within the noise of resampling, and the test."""
+    gaps = {name: first[name]["value"] - second[name]["value"] for name in first}
+    assert np.isclose(row["value"], np.mean(list(gaps.values())))
+    assert row["n"] == len(gaps)
+    groups: dict[str, list[float]] = {}
+    for name, gap in gaps.items():
+        groups.setdefault(first[name]["group"], []).append(gap)
+    sums = np.array([sum(part) for part in groups.values()])
+    sizes = np.array([len(part) for part in groups.values()])
+    rng = np.random.default_rng(99)
+    drawn = rng.integers(len(sums), size=(4000, len(sums)))
+    means = sums[drawn].sum(1) / sizes[drawn].sum(1)
+    low, high = np.quantile(means, [0.025, 0.975])
+    # Four times the noise of a quantile of so many resamples, and the grid of right and wrong.
+    slack = 11 / np.sqrt(resamples) * means.std() + 1 / len(gaps)
+    assert abs(row["low"] - low) <= slack, row
+    assert abs(row["high"] - high) <= slack, row
+    if row["test"].startswith("McNemar"):
+        wins, losses = (sums > 0).sum(), (sums < 0).sum()
+        assert np.isclose(row["p"], midp(int(wins), int(losses)))
+
+
+def midp(wins: int, losses: int) -> float:
+    """McNemar's mid-p from scipy's exact test."""
+    if wins + losses == 0:
+        return 1.0
+    exact = stats.binomtest(wins, wins + losses).pvalue
+    point = stats.binom.pmf(wins, wins + losses, 0.5)
+    return exact - point * (0.5 if wins == losses else 1.0)
+
+
+def sensitivity(row: dict, first: Path, second: Path) -> None:
+    """The difference in every wording and by every rule."""
+    both = [pq.read_table(folder / "items.parquet").to_pylist() for folder in (first, second)]
+    for way, value in row["sensitivity"].items():
+        template, metric = way.split("/", 1)
+        means = [
+            np.mean([item["values"][metric] for item in part if item["template"] == template])
+            for part in both
+        ]
+        assert np.isclose(value, means[0] - means[1]), (row["model"], way)
+
+
+def holm(pvalues: list[float]) -> list[float]:
+    """Holm's correction by its definition: the largest of what stands before, at most 1."""
+    order = sorted(range(len(pvalues)), key=lambda i: pvalues[i])
+    found = [0.0] * len(pvalues)
+    for rank, place in enumerate(order):
+        before = [(len(pvalues) - r) * pvalues[order[r]] for r in range(rank + 1)]
+        found[place] = min(1.0, max(before))
+    return found
+
+
+def over_seeds(row: dict, differences: list[dict]) -> None:
+    """Student's interval of the seeds' differences."""
+    keys = ("benchmark", "exposure", "variant", "relation")
+    values = [d["value"] for d in differences if all(d[key] == row[key] for key in keys)]
+    found = stats.ttest_1samp(values, 0.0)
+    assert np.isclose(row["value"], np.mean(values))
+    assert np.allclose([row["low"], row["high"]], found.confidence_interval())
+    assert np.isclose(row["p"], found.pvalue)
