@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from flows import models
 from karma.errors import StageError, UserError
 from karma.plan import FAILED, FRESH, MISSING, Plan
 from karma.plan import plan as make_plan
@@ -373,6 +374,10 @@ def pin(recipe: RecipePath) -> int:
     for line in write(recipe):
         print(line)
     return 0
+
+
+app.command()(models.score)
+app.command()(models.export)
 
 
 @app.command()
