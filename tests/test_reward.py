@@ -34,7 +34,8 @@ from karma.reward.train import source, tokenizer_of
 from karma.reward.views import Slot
 from karma.text import Turn
 
-TONES = {"joke": ["haha", "pun", "lol"], "fact": ["study", "source", "data"]}
+# Words of equal lengths: length says nothing of the tone.
+TONES = {"joke": ["haha", "pun", "lol"], "fact": ["data", "fig", "obs"]}
 SIZES = {"train": 240, "validation": 60, "test": 80}
 
 
@@ -248,6 +249,8 @@ def test_the_card_prints_the_exact_view(metadata: Path):
     card = (metadata / "README.md").read_text()
     assert "r/cats d2 +8m @12h p16\nPost: My cat has learnt to open the fridge\n" in card
     assert "| spearman | 0." in card
+    assert "| filler" not in card
+    assert "| mean change with filler added |" in card
 
 
 def test_score_does_not_depend_on_order_or_padding(metadata: Path, world, tmp_path):

@@ -26,6 +26,7 @@ class Row:
     score: int
     valuation: float
     level: int
+    age: int | None
     context: list[Turn]
     reply: str
     slot: Slot
@@ -33,10 +34,11 @@ class Row:
 
 @dataclass(frozen=True)
 class Split:
-    """The rows of one split, and pairs of positions in them, the preferred one first."""
+    """The rows of one split; pairs of positions in them, the preferred one first, with margins."""
 
     rows: list[Row]
     pairs: list[tuple[int, int]]
+    margins: list[float]
 
 
 def read(job: Job, recipe: RewardRecipe, use: str) -> dict[str, Split]:
@@ -66,7 +68,7 @@ def read(job: Job, recipe: RewardRecipe, use: str) -> dict[str, Split]:
     connection.close()
     found = _places(rows, pairs)
     found["train"] = found["train"][: recipe.pairs]
-    return {split: Split(rows[split], found[split]) for split in SPLITS}
+    return {split: _split(rows[split], found[split]) for split in SPLITS}
 
 
 def neutral(rows: list[Row]) -> Slot:
@@ -94,7 +96,7 @@ def _row(values: dict[str, Any]) -> Row:
         "hour": values["hour"],
         "parent_score": values["parent_score"],
     }
-    keys = ("id", "thread_id", "subreddit", "split", "score", "valuation", "level")
+    keys = ("id", "thread_id", "subreddit", "split", "score", "valuation", "level", "age")
     return Row(
         **{key: values[key] for key in keys},
         context=values["context"],
@@ -103,21 +105,29 @@ def _row(values: dict[str, Any]) -> Row:
     )
 
 
+# The positions of a pair, and the difference of its scores.
+Place = tuple[int, int, float]
+
+
 def _places(
-    rows: dict[str, list[Row]], pairs: list[tuple[str, str, str, str]]
-) -> dict[str, list[tuple[int, int]]]:
+    rows: dict[str, list[Row]], pairs: list[tuple[str, str, str, float, str]]
+) -> dict[str, list[Place]]:
     """The pairs of each split whose two replies are both among its rows."""
     places = {
         split: {(row.thread_id, row.id): place for place, row in enumerate(rows[split])}
         for split in SPLITS
     }
-    found: dict[str, list[tuple[int, int]]] = {split: [] for split in SPLITS}
-    for thread, preferred, rejected, split in pairs:
+    found: dict[str, list[Place]] = {split: [] for split in SPLITS}
+    for thread, preferred, rejected, margin, split in pairs:
         better = places[split].get((thread, preferred))
         worse = places[split].get((thread, rejected))
         if better is not None and worse is not None:
-            found[split].append((better, worse))
+            found[split].append((better, worse, margin))
     return found
+
+
+def _split(rows: list[Row], pairs: list[Place]) -> Split:
+    return Split(rows, [(a, b) for a, b, _ in pairs], [margin for _, _, margin in pairs])
 
 
 def _empty(split: str, use: str) -> InputError:

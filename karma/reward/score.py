@@ -45,7 +45,7 @@ class Hash:
     """``random``: a standard normal number that SHA-256 draws from (seed, prompt, reply)."""
 
     needs = frozenset({"context"})
-    neutral = None
+    neutral: Slot | None = None
 
     def __init__(self, seed: int) -> None:
         self.seed = seed
@@ -70,7 +70,7 @@ class Length:
     """``length``: the logarithm of one plus the reply's characters."""
 
     needs: frozenset[str] = frozenset()
-    neutral = None
+    neutral: Slot | None = None
 
     def raw(
         self,

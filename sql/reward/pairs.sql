@@ -3,6 +3,7 @@ select
     thread_id,
     preferred,
     rejected,
+    margin,
     split
 from read_parquet($pairs)
 where
