@@ -397,7 +397,7 @@ def test_what_rewards_lean_on_and_how_their_seeds_agree_is_told(tmp_path: Path) 
     page, text = ((job.out / f"report.{end}").read_text() for end in ("html", "md"))
     assert "What each reward leans on" in page
     assert "Seeds of one reward on the same replies" in page
-    assert text.count("0.125 [0.125, 0.125]") == len(names)
+    assert text.count(plain("0.125 [0.125, 0.125]")) == len(names)
 
 
 def test_a_reward_model_is_flagged_only_if_length_does_as_well(tmp_path: Path) -> None:

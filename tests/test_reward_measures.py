@@ -27,7 +27,7 @@ def splits(worth, seed: int = 0) -> dict[str, Split]:
 
 
 def _split(rng: random.Random, name: str, count: int, worth) -> Split:
-    rows, pairs, margins = [], [], []
+    rows, pairs = [], []
     for number in range(count):
         hour, subreddit = rng.randrange(24), rng.choice(["a", "b"])
         sisters = []
@@ -60,8 +60,7 @@ def _split(rng: random.Random, name: str, count: int, worth) -> Split:
             rows.append(Row(**{**vars(row), **valued, "level": level}))
         better, worse = (-2, -1) if sisters[0][0] > sisters[1][0] else (-1, -2)
         pairs.append((len(rows) + better, len(rows) + worse))
-        margins.append(abs(rows[better].score - rows[worse].score) + 1)
-    return Split(rows, pairs, margins)
+    return Split(rows, pairs)
 
 
 def mood(row: Row) -> float:
@@ -103,7 +102,6 @@ def test_a_baseline_without_anything_to_learn_from_is_left_out():
             [Row(**{**vars(r), "reply": "x", "slot": {**r.slot, "delay": 5, "hour": None},
                     "subreddit": "a"}) for r in part.rows],
             part.pairs,
-            part.margins,
         )
         for name, part in same.items()
     }  # fmt: skip

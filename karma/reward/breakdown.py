@@ -76,13 +76,14 @@ def breakdown(
     ``low``, ``high``. Empty without pairs."""
     if not split.pairs:
         return []
+    margins = [split.rows[a].score - split.rows[b].score for a, b in split.pairs]
     first = [split.rows[better] for better, _ in split.pairs]
     counts = Counter(row.subreddit for row in first)
     large = sorted(counts, key=lambda name: (-counts[name], name))[:LARGEST]
     names = [row.subreddit if row.subreddit in large else "others" for row in first]
     hours = [None if row.age is None else row.age / 3600 for row in first]
     groups: dict[str, tuple[list[str], Iterable[str]]] = {
-        "margin": ([_bin(m, MARGINS, "") for m in split.margins], _bins(MARGINS, "")),
+        "margin": ([_bin(m, MARGINS, "") for m in margins], _bins(MARGINS, "")),
         "subreddit": (names, [*large, "others"]),
         "age": ([_bin(h, HOURS, " h") for h in hours], [*_bins(HOURS, " h"), "unknown"]),
     }

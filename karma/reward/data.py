@@ -34,11 +34,10 @@ class Row:
 
 @dataclass(frozen=True)
 class Split:
-    """The rows of one split; pairs of positions in them, the preferred one first, with margins."""
+    """The rows of one split, and pairs of positions in them, the preferred one first."""
 
     rows: list[Row]
     pairs: list[tuple[int, int]]
-    margins: list[float]
 
 
 def read(job: Job, recipe: RewardRecipe, use: str) -> dict[str, Split]:
@@ -68,7 +67,7 @@ def read(job: Job, recipe: RewardRecipe, use: str) -> dict[str, Split]:
     connection.close()
     found = _places(rows, pairs)
     found["train"] = found["train"][: recipe.pairs]
-    return {split: _split(rows[split], found[split]) for split in SPLITS}
+    return {split: Split(rows[split], found[split]) for split in SPLITS}
 
 
 def neutral(rows: list[Row]) -> Slot:
@@ -105,29 +104,21 @@ def _row(values: dict[str, Any]) -> Row:
     )
 
 
-# The positions of a pair, and the difference of its scores.
-Place = tuple[int, int, float]
-
-
 def _places(
-    rows: dict[str, list[Row]], pairs: list[tuple[str, str, str, float, str]]
-) -> dict[str, list[Place]]:
+    rows: dict[str, list[Row]], pairs: list[tuple[str, str, str, str]]
+) -> dict[str, list[tuple[int, int]]]:
     """The pairs of each split whose two replies are both among its rows."""
     places = {
         split: {(row.thread_id, row.id): place for place, row in enumerate(rows[split])}
         for split in SPLITS
     }
-    found: dict[str, list[Place]] = {split: [] for split in SPLITS}
-    for thread, preferred, rejected, margin, split in pairs:
+    found: dict[str, list[tuple[int, int]]] = {split: [] for split in SPLITS}
+    for thread, preferred, rejected, split in pairs:
         better = places[split].get((thread, preferred))
         worse = places[split].get((thread, rejected))
         if better is not None and worse is not None:
-            found[split].append((better, worse, margin))
+            found[split].append((better, worse))
     return found
-
-
-def _split(rows: list[Row], pairs: list[Place]) -> Split:
-    return Split(rows, [(a, b) for a, b, _ in pairs], [margin for _, _, margin in pairs])
 
 
 def _empty(split: str, use: str) -> InputError:

@@ -92,7 +92,7 @@ def _probes(
     model: RewardModel, split: Split, rewards: Floats, resamples: int, seed: int
 ) -> dict[str, float]:
     rows = split.rows[:PROBED]
-    heldout = Heldout.of(Split(rows, [], []))
+    heldout = Heldout.of(Split(rows, []))
     before = rewards[: len(rows)]
     longer = _score(model, rows, [row.reply + FILLER for row in rows], range(len(rows)))
     measures = {"filler_gain": mean(longer - before, heldout.threads)}

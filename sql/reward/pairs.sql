@@ -3,7 +3,6 @@ select
     thread_id,
     preferred,
     rejected,
-    margin,
     split
 from read_parquet($pairs)
 where
