@@ -76,6 +76,7 @@ def _training(trained: Trained) -> dict[str, Any]:
         "pairs": trained.pairs,
         "steps": trained.steps,
         "cut": dict(trained.counts),
+        "pad": trained.pad,
     }
 
 
