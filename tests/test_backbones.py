@@ -169,7 +169,7 @@ def test_a_new_pad_token_makes_the_vocabulary_larger(world, tmp_path):
 
 def test_a_folder_that_holds_no_model_is_refused(world, tmp_path):
     (tmp_path / "empty").mkdir()
-    with pytest.raises(InputError, match="cannot be loaded as a sequence classifier"):
+    with pytest.raises(InputError, match="it cannot be loaded"):
         trained(world, tmp_path / "empty", tmp_path / "out")
 
 

@@ -21,6 +21,7 @@ from transformers.pytorch_utils import Conv1D
 from karma.base.load import give_pad
 from karma.errors import InputError
 from karma.jobs import Job
+from karma.pretrained import SAFE, SAVED, WEIGHTS, loading
 from karma.reward.recipe import Lora, RewardRecipe
 
 # Their positions are counted from behind the pad token's id.
@@ -48,11 +49,9 @@ def tokenizer_of(start: Source, max_tokens: int) -> tuple[PreTrainedTokenizerBas
 
     Raises InputError if the backbone cannot be loaded, or cannot hold ``max_tokens``.
     """
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(start.name, revision=start.revision)
-        config = AutoConfig.from_pretrained(start.name, revision=start.revision)
-    except (OSError, ValueError, KeyError) as error:
-        raise _unloadable(start, error) from None
+    with loading(start.name, SAVED):
+        tokenizer = AutoTokenizer.from_pretrained(start.name, revision=start.revision, **SAFE)
+        config = AutoConfig.from_pretrained(start.name, revision=start.revision, **SAFE)
     given = give_pad(tokenizer)
     limit = _positions(config)
     if limit is not None and max_tokens > limit:
@@ -80,17 +79,15 @@ def classifier(start: Source, tokenizer: PreTrainedTokenizerBase, seed: int) -> 
     Raises InputError if it cannot be loaded so.
     """
     set_seed(seed)
-    try:
+    with loading(start.name, SAVED):
         model = AutoModelForSequenceClassification.from_pretrained(
             start.name,
             revision=start.revision,
             num_labels=1,
             dtype=torch.float32,
-            use_safetensors=True,
             ignore_mismatched_sizes=True,  # the head of another classifier gives way to ours
+            **WEIGHTS,
         )
-    except (OSError, ValueError, KeyError) as error:
-        raise _unloadable(start, error) from None
     if len(tokenizer) > model.get_input_embeddings().num_embeddings:
         model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
     return model
@@ -114,14 +111,4 @@ def adapters(model: Any, lora: Lora | None) -> LoraConfig | None:
         # GPT-2 keeps its linear layers the other way round.
         fan_in_fan_out=any(isinstance(module, Conv1D) for module in model.modules()),
         modules_to_save=heads,
-    )
-
-
-def _unloadable(start: Source, error: Exception) -> InputError:
-    reason = next(iter(str(error).splitlines()), type(error).__name__).rstrip(".")
-    return InputError(
-        start.name,
-        f"cannot be loaded as a sequence classifier ({reason})",
-        "Check reward.backbone and base; weights must be safetensors, and a hub model needs the "
-        "network and, if it is gated, your access token.",
     )
