@@ -5,7 +5,7 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-all lint bench-dumps
+.PHONY: help setup run test test-all lint bench-dumps bench-reward
 
 help:
 	@echo "make run          install, then run $(RECIPE) from raw input to report"
@@ -13,6 +13,7 @@ help:
 	@echo "make test-all     the slow tests too"
 	@echo "make lint         ruff, mypy, import-linter, sqlfluff"
 	@echo "make bench-dumps  dumps, threads and labels against bare tools, peers and themselves"
+	@echo "make bench-reward training a reward model against TRL's RewardTrainer"
 
 setup: $(INSTALLED)
 
@@ -40,6 +41,9 @@ lint: setup
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/sqlfluff lint sql
+
+bench-reward: setup
+	$(BIN)/python -m tests.bench.reward
 
 bench-dumps: setup
 	$(BIN)/python -m tests.bench.dumps

@@ -2,6 +2,8 @@
 
 import json
 import random
+import re
+from pathlib import Path
 from statistics import NormalDist
 
 import numpy as np
@@ -217,3 +219,8 @@ def test_the_artefact_holds_all_of_it_with_intervals(tmp_path):
         "mean change with filler",
     ):
         assert words in card
+    documented = (Path(__file__).parents[1] / "docs" / "rewards.md").read_text()
+    for name in {re.sub("_(low|high)$", "", name) for name in found}:
+        of_baseline = re.match("(length|metadata|words|shuffled)_", name)
+        word = f"{of_baseline[1]}_…" if of_baseline else re.sub("^term_.*_", "term_NAME_", name)
+        assert f"`{word}`" in documented, name
