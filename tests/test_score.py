@@ -3,6 +3,7 @@
 import io
 import json
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -167,6 +168,17 @@ def test_an_export_loads_plainly_and_its_card_computes_what_score_does(metadata,
     assert again == expected
     with pytest.raises(InputError, match="not an empty folder"):
         export(metadata, out)
+
+
+def test_an_export_names_the_hub_model_that_it_started_from(metadata, tmp_path):
+    folder = tmp_path / "artefact"
+    shutil.copytree(metadata, folder)
+    document = json.loads((folder / "reward.json").read_text())
+    document["training"]["backbone"] = "meta-llama/Llama-3.2-1B"
+    (folder / "reward.json").write_text(json.dumps(document))
+    export(folder, tmp_path / "out")
+    data = ModelCard.load(tmp_path / "out" / "README.md").data
+    assert data.base_model == "meta-llama/Llama-3.2-1B"
 
 
 def commit(store: Store, recipe: str, key: str, content: str) -> Path:

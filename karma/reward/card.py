@@ -108,6 +108,7 @@ def _learnt(document: dict[str, Any], objective: dict[str, float]) -> list[str]:
         + ", ".join(f"{name} {weight}" for name, weight in sorted(objective.items()))
         + ". Pairs: Bradley-Terry with a margin and centring. Regression: squared error against "
         "the normal score of the valuation, on every reply.",
+        *([f"It started from `{training['backbone']}`."] if training["backbone"] else []),
         *(
             [f"Its tokenizer had no pad token of its own and was given `{training['pad']}`."]
             if training["pad"]

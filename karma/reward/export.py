@@ -98,6 +98,7 @@ def _metadata(document: dict[str, Any], metrics: dict[str, float]) -> str:
         library_name="transformers",
         pipeline_tag="text-classification",
         license="other",
+        base_model=document["training"]["backbone"],
         tags=["reward-model", "karma", "reddit"],
         model_name=f"karma-reward-{document['name']}-{document['seed']}",
         eval_results=results,

@@ -77,6 +77,7 @@ def _training(trained: Trained) -> dict[str, Any]:
         "steps": trained.steps,
         "cut": dict(trained.counts),
         "pad": trained.pad,
+        "backbone": trained.backbone,
     }
 
 

@@ -31,6 +31,8 @@ class Trained:
     counts: Counter[str]
     pad: str | None
     """The pad token that the tokenizer was given, if it had none of its own."""
+    backbone: str | None
+    """The hub model that the weights started from; None for a folder or the recipe's base."""
 
 
 def fit(
@@ -73,7 +75,8 @@ def fit(
     seen = sum(len(step.rows) for step in steps) // recipe.epochs
     pairs = sum(len(step.pairs) for step in steps) // recipe.epochs
     pad = tokenizer.pad_token if padded else None
-    return Trained(seen, pairs, trainer.state.global_step, counts, pad)
+    hub = start.name if start.revision else None
+    return Trained(seen, pairs, trainer.state.global_step, counts, pad, hub)
 
 
 def _targets(train: Split) -> np.ndarray:
