@@ -19,10 +19,11 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
 from karma import worker
-from karma.dag import SOURCES, STAGES, Dag, Node, fingerprint
+from karma.dag import Dag, fingerprint
 from karma.errors import InputError, StageError, UserError
 from karma.fingerprint import key_of
 from karma.journal import Journal
+from karma.nodes import SOURCES, STAGES, Node
 from karma.plan import source_digest
 from karma.store import Store
 from tasks import entries

@@ -4,8 +4,9 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-from karma.dag import STAGES, Dag, Extent, Node, build
+from karma.dag import Dag, build
 from karma.jobs import call
+from karma.nodes import STAGES, Extent, Node
 from karma.recipe import Recipe
 
 
