@@ -28,9 +28,10 @@ from karma.reward.backbone import source, tokenizer_of
 from karma.reward.data import read
 from karma.reward.job import run
 from karma.reward.metrics import Heldout, evaluate, levels_at
-from karma.reward.objectives import schedule
+from karma.reward.objectives import pad, schedule
 from karma.reward.recipe import RewardRecipe, declared
 from karma.reward.score import load
+from karma.reward.trainer import rewards_of
 from karma.reward.views import Slot
 from karma.text import Turn
 
@@ -453,3 +454,13 @@ def test_an_empty_list_has_no_scores(metadata: Path):
 def test_a_folder_that_is_no_reward_model_is_refused(tmp_path):
     with pytest.raises(InputError, match=r"holds no reward\.json"):
         load(tmp_path)
+
+
+def test_a_step_read_in_two_parts_gives_the_rewards_of_one(metadata: Path, world, tmp_path):
+    scorer = load(metadata).scorer
+    ids, _ = scorer.view.encode(scorer.tokenizer, *rows_of(world, tmp_path))
+    ids = [row[: 10 + 5 * number] for number, row in enumerate(ids[:11])][::-1]
+    tokens, mask = pad(ids, scorer.tokenizer.pad_token_id)
+    with torch.no_grad():
+        whole = scorer.model(input_ids=tokens, attention_mask=mask).logits.squeeze(-1)
+        assert torch.allclose(rewards_of(scorer.model, tokens, mask), whole, atol=1e-5)

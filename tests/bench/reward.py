@@ -1,7 +1,8 @@
 """``make bench-reward``: training a reward model against TRL's ``RewardTrainer``, in one run.
 
 The same pairs, drawn with seed 0, the same tiny Llama from the same weights, the same Bradley-Terry
-loss, optimiser and passes of 16 replies, one epoch. Peers: TRL with its defaults (on a CPU without
+loss, optimiser and passes of 16 replies. TRL sees every pair once; ours as many epochs as make the
+same number of tokens. Peers: TRL with its defaults (on a CPU without
 bf16 and checkpointing, which its documentation says to leave out there), and with its best
 documented option for speed, batches grouped by length. A token counts if it is no padding and went
 through the model: ours sees a reply of several pairs once an epoch, TRL once a pair, so the rate of
@@ -120,13 +121,16 @@ class Done:
 
 def ours(train: Pairs, heldout: Pairs, work: Path, size: tuple[int, int]) -> Done:
     """This project's trainer, pairs alone."""
+    once = sum(map(len, train.ids))
+    twice = sum(len(train.ids[a]) + len(train.ids[b]) for a, b in train.pairs)
+    epochs = max(1, round(twice / once))
     recipe = RewardRecipe(
         objective=Objective(pairs=1, regression=0, margin=0, center=0),
-        lr=LR, batch=ROWS, checkpoint_steps=10**9,
+        lr=LR, batch=ROWS, epochs=epochs, checkpoint_steps=10**9,
     )  # fmt: skip
     steps = schedule(
         [len(row) for row in train.ids], train.pairs,
-        unpaired=False, rows_a_step=ROWS, epochs=1, seed=0,
+        unpaired=False, rows_a_step=ROWS, epochs=epochs, seed=0,
     )  # fmt: skip
     job = Job({}, {}, work, work, "cuda" if torch.cuda.is_available() else "cpu")
     trainer = ValuationTrainer(
@@ -140,7 +144,7 @@ def ours(train: Pairs, heldout: Pairs, work: Path, size: tuple[int, int]) -> Don
     )
     trainer.plan(recipe.objective, steps)
     tokens = sum(len(train.ids[row]) for step in steps for row in step.rows)
-    return _timed(trainer, tokens, len(train.pairs), heldout)
+    return _timed(trainer, tokens, epochs * len(train.pairs), heldout)
 
 
 def trl(train: Pairs, heldout: Pairs, work: Path, size: tuple[int, int], grouped: bool) -> Done:
