@@ -5,7 +5,7 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-all lint bench-dumps bench-evals planted planted-off
+.PHONY: help setup run test test-all lint bench-dumps bench-evals planted planted-off bench-reward
 
 help:
 	@echo "make run          install, then run $(RECIPE) from raw input to report"
@@ -15,6 +15,7 @@ help:
 	@echo "make bench-dumps  dumps, threads and labels against bare tools, peers and themselves"
 	@echo "make planted      the report against a world of known truth (an hour); planted-off: its controls"
 	@echo "make bench-evals  evaluation against lm-evaluation-harness"
+	@echo "make bench-reward training a reward model against TRL's RewardTrainer"
 
 setup: $(INSTALLED)
 
@@ -55,6 +56,9 @@ lint: setup
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/sqlfluff lint sql
+
+bench-reward: setup
+	$(BIN)/python -m tests.bench.reward
 
 bench-dumps: setup
 	$(BIN)/python -m tests.bench.dumps

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from flows import models
 from karma.errors import StageError, UserError
 from karma.nodes import STAGES
 from karma.plan import FAILED, FRESH, MISSING, Entry, Plan
@@ -430,6 +431,10 @@ def pin(recipe: RecipePath) -> int:
     for line in write(recipe):
         print(line)
     return 0
+
+
+app.command()(models.score)
+app.command()(models.export)
 
 
 @app.command()

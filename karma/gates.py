@@ -4,7 +4,7 @@ from typing import Any
 
 
 def unmet(report: dict[str, Any]) -> list[str]:
-    """One sentence for each trained reward that the report flags: it does not beat length."""
+    """One sentence for each trained reward that the report flags: it beats no baseline."""
     return [
         f"{reward['id']}: {reward['flag']}"
         for reward in report["rewards"]

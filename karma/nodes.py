@@ -8,6 +8,7 @@ from karma.fingerprint import PROJECT
 
 TORCH = ("torch", "transformers", "tokenizers", "numpy")
 TRAINER = (*TORCH, "trl", "accelerate", "datasets", "pyarrow")
+REWARD = ("duckdb", "peft", "scikit-learn", "scipy")
 EVALS = (*TORCH, "pyarrow", "scikit-learn")
 REPORT = ("numpy", "scipy", "matplotlib", "jinja2", "pyarrow", "pyyaml")
 
@@ -34,7 +35,7 @@ STAGES = {
     "prompts": Stage("karma.prompts.job:reddit", ("datasets", "duckdb", "pyarrow"), "data"),
     "base": Stage("karma.base.job:run", (*TORCH, "datasets"), "model", trained=True),
     "sft": Stage("karma.sft.job:run", TRAINER, "model", trained=True),
-    "reward": Stage("karma.reward.job:run", (*TRAINER, "duckdb"), "model", trained=True),
+    "reward": Stage("karma.reward.job:run", (*TRAINER, *REWARD), "model", trained=True),
     "policy": Stage("karma.policy.job:run", (*TORCH, "pyarrow"), "model", trained=True),
     "evals": Stage("karma.evals.job:run", EVALS, "scores", trained=True),
     "report": Stage("karma.report.job:run", REPORT, "report"),

@@ -48,8 +48,8 @@ class Gates(Section):
     """What a run's results must meet; part of no stage's key."""
 
     reward_beats_length: Literal["off", "warn", "fail"] = "warn"
-    """Every trained reward predicts karma better than the reply's length alone; ``fail`` ends
-    the run with exit code 3."""
+    """Every trained reward predicts karma better than the reply's length alone and than its own
+    rewards shuffled; ``fail`` ends the run with exit code 3."""
 
     @field_validator("reward_beats_length", mode="before")
     @classmethod

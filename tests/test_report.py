@@ -20,6 +20,7 @@ from karma.report.collect import collect
 from karma.report.document import build
 from karma.report.job import run
 from karma.report.recipe import ReportRecipe
+from karma.report.rewards import LEANS
 from karma.report.words import interval, signed
 
 ATTACK = "<script>alert(1)</script><img src=x onerror=alert(2)>"
@@ -514,6 +515,37 @@ def test_every_reward_model_and_policy_has_a_card_in_the_hubs_form(whole: Whole)
         r for r in whole.report["headline"]["rows"] if r["model"] == "policy/unexposed/context/0"
     )
     assert scored["humor"] == pytest.approx(row["cells"]["humor"]["value"], abs=1e-6)
+
+
+def test_a_reward_that_says_nothing_is_flagged_against_its_own_rewards_shuffled(
+    tmp_path: Path,
+) -> None:
+    job = study(tmp_path)
+    heldout = job.inputs["reward/context/0"] / "heldout.parquet"
+    table = pq.read_table(heldout).to_pydict()
+    rng = random.Random(1)
+    pq.write_table(pa.table({**table, "reward": [rng.random() for _ in range(200)]}), heldout)
+    flag = document(job)["rewards"][0]["flag"]
+    assert "length alone; it is not shown" in flag
+    assert flag.endswith("its own rewards shuffled.")
+
+
+def test_what_rewards_lean_on_and_how_their_seeds_agree_is_told(tmp_path: Path) -> None:
+    job = study(tmp_path, seeds=2)
+    place = job.inputs["reward/context/0"] / "metrics.json"
+    names = [name for name in LEANS if name != "swapped_spearman"]
+    more = {f"{name}{end}": 0.125 for name in names for end in ("", "_low", "_high")}
+    write_json(place, {**json.loads(place.read_text()), **more})
+    run(job)
+    report = json.loads((job.out / "report.json").read_text())
+    seeds = {row["variant"]: row for row in report["reward_seeds"]}
+    assert set(seeds) == {"context", "random", "gold"}
+    assert abs(seeds["random"]["agreement"]["value"]) < 0.3
+    assert seeds["random"]["spread"] > 0
+    page, text = ((job.out / f"report.{end}").read_text() for end in ("html", "md"))
+    assert "What each reward leans on" in page
+    assert "Seeds of one reward on the same replies" in page
+    assert text.count(plain("0.125 [0.125, 0.125]")) == len(names)
 
 
 def test_a_reward_model_is_flagged_only_if_length_does_as_well(tmp_path: Path) -> None:

@@ -24,17 +24,19 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from karma.errors import InputError, StageError
 from karma.jobs import Job
+from karma.reward.backbone import source, tokenizer_of
 from karma.reward.data import read
 from karma.reward.job import run
 from karma.reward.metrics import Heldout, evaluate, levels_at
-from karma.reward.objectives import schedule
+from karma.reward.objectives import pad, schedule
 from karma.reward.recipe import RewardRecipe, declared
 from karma.reward.score import load
-from karma.reward.train import source, tokenizer_of
+from karma.reward.trainer import rewards_of
 from karma.reward.views import Slot
 from karma.text import Turn
 
-TONES = {"joke": ["haha", "pun", "lol"], "fact": ["study", "source", "data"]}
+# Words of equal lengths: length says nothing of the tone.
+TONES = {"joke": ["haha", "pun", "lol"], "fact": ["data", "fig", "obs"]}
 SIZES = {"train": 240, "validation": 60, "test": 80}
 
 
@@ -248,6 +250,8 @@ def test_the_card_prints_the_exact_view(metadata: Path):
     card = (metadata / "README.md").read_text()
     assert "r/cats d2 +8m @12h p16\nPost: My cat has learnt to open the fridge\n" in card
     assert "| spearman | 0." in card
+    assert "| filler" not in card
+    assert "| mean change with filler added |" in card
 
 
 def test_score_does_not_depend_on_order_or_padding(metadata: Path, world, tmp_path):
@@ -289,7 +293,7 @@ def test_training_reads_the_same_tokens_as_score(metadata: Path, world, tmp_path
     rows = read(job, recipe, "reward")["train"].rows
     columns = [r.context for r in rows], [r.reply for r in rows], [r.slot for r in rows]
     scorer = load(metadata).scorer
-    trained_on = tokenizer_of(source(job, recipe), recipe.max_tokens)
+    trained_on, _ = tokenizer_of(source(job, recipe), recipe.max_tokens)
     assert scorer.view.encode(trained_on, *columns) == scorer.view.encode(
         scorer.tokenizer, *columns
     )
@@ -385,15 +389,6 @@ def test_an_empty_split_is_named(world, tmp_path):
         run(make_job(world, tmp_path / "out", "reply", heldout=1))
 
 
-def test_a_pad_token_that_is_the_end_token_is_refused(world, tmp_path):
-    fast = PreTrainedTokenizerFast.from_pretrained(world["base"])
-    fast.pad_token = fast.eos_token
-    broken = make_base(tmp_path / "base")
-    fast.save_pretrained(broken)
-    with pytest.raises(InputError, match="no pad token of its own"):
-        run(make_job({**world, "base": broken}, tmp_path / "out", "reply"))
-
-
 def test_views_longer_than_the_models_positions_are_refused(world, tmp_path):
     with pytest.raises(InputError, match="more than the 256 positions"):
         run(make_job(world, tmp_path / "out", "reply", max_tokens=257))
@@ -459,3 +454,13 @@ def test_an_empty_list_has_no_scores(metadata: Path):
 def test_a_folder_that_is_no_reward_model_is_refused(tmp_path):
     with pytest.raises(InputError, match=r"holds no reward\.json"):
         load(tmp_path)
+
+
+def test_a_step_read_in_two_parts_gives_the_rewards_of_one(metadata: Path, world, tmp_path):
+    scorer = load(metadata).scorer
+    ids, _ = scorer.view.encode(scorer.tokenizer, *rows_of(world, tmp_path))
+    ids = [row[: 10 + 5 * number] for number, row in enumerate(ids[:11])][::-1]
+    tokens, mask = pad(ids, scorer.tokenizer.pad_token_id)
+    with torch.no_grad():
+        whole = scorer.model(input_ids=tokens, attention_mask=mask).logits.squeeze(-1)
+        assert torch.allclose(rewards_of(scorer.model, tokens, mask), whole, atol=1e-5)

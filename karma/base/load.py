@@ -70,11 +70,21 @@ def prepare(model: Any, tokenizer: Any, name: str) -> None:
         raise InputError(name, "its tokenizer has no end-of-text token", next_step)
     if tokenizer("a")["input_ids"][-1] == tokenizer.eos_token_id:
         raise InputError(name, "its tokenizer ends every text, prompts too", next_step)
-    if tokenizer.pad_token_id is None or tokenizer.pad_token_id == tokenizer.eos_token_id:
-        known = tokenizer.get_vocab()
-        reserved = next((token for token in RESERVED if token in known), "<pad>")
-        tokenizer.add_special_tokens({"pad_token": reserved})
+    give_pad(tokenizer)
     if len(tokenizer) > model.get_input_embeddings().num_embeddings:
         model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
     model.config.pad_token_id = tokenizer.pad_token_id
     model.generation_config.pad_token_id = tokenizer.pad_token_id
+
+
+def give_pad(tokenizer: Any) -> bool:
+    """Give a tokenizer a pad token that is not its end token; False if it has one.
+
+    The token is one that the vocabulary keeps in reserve, or a new one at its end.
+    """
+    if tokenizer.pad_token_id not in (None, tokenizer.eos_token_id):
+        return False
+    known = tokenizer.get_vocab()
+    reserved = next((token for token in RESERVED if token in known), "<pad>")
+    tokenizer.add_special_tokens({"pad_token": reserved})
+    return True

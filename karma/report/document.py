@@ -65,6 +65,7 @@ def build(records: Records, recipe: ReportRecipe) -> dict[str, Any]:
         },
         "pareto": tables.pareto(found, claims),
         "rewards": rewards.table(records, recipe.resamples),
+        "reward_seeds": rewards.disagreement(records, recipe.resamples),
         "policies": tables.policies(records),
         "samples": tables.samples(records, recipe.samples),
         "training_samples": tables.training_samples(records, recipe.samples),

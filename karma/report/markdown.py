@@ -8,6 +8,7 @@ from typing import Any
 
 from karma.markdown import plain, table
 from karma.report.page import matrix, parts
+from karma.report.rewards import LEANS
 from karma.report.sensitivity import sentence
 from karma.report.words import (
     count,
@@ -185,14 +186,15 @@ def _over_seeds(rows: list[dict[str, Any]]) -> str:
 def _rewards(report: dict[str, Any], plots: dict[str, bytes]) -> list[str]:
     if not report["rewards"]:
         return ["## Reward models on held-out threads", "None."]
-    keys = ("spearman", "pair_accuracy", "f1", "length_spearman", "shuffled_spearman")
-    head = ["reward", "sees", "rows", *(key.replace("_", " ") for key in keys), "above length"]
+    keys = ("spearman", "pair_accuracy", "f1", "calibration_error")
+    others = ("length_spearman", "metadata_spearman", "words_spearman", "shuffled_spearman")
+    head = ["reward", "sees", "rows", *map(spoken, (*keys, *others))]
     rows = []
     for row in report["rewards"]:
-        above = row["above_length"]
-        last = "–" if above is None else f"{signed(above['value'])} {interval(above)}"
-        cells = ["–" if row[key] is None else _cell(row[key]) for key in keys]
-        rows.append([row["id"], row["sees"], count(row["n"]), *cells, last])
+        cells = ["–" if row[key] is None else _cell(row[key]) for key in (*keys, *others)]
+        above = [_above(row["above_length"]), _above(row["above_shuffled"])]
+        rows.append([row["id"], row["sees"], count(row["n"]), *cells, *above])
+    head += ["above length", "above shuffled"]
     flags = [f"- {plain(r['id'])}: {plain(r['flag'])}" for r in report["rewards"] if r["flag"]]
     figure = ["![Reward models](rewards.png)"] if "rewards.png" in plots else []
     return [
@@ -200,7 +202,29 @@ def _rewards(report: dict[str, Any], plots: dict[str, bytes]) -> list[str]:
         table(head, rows),
         *(["\n".join(flags)] if flags else []),
         *figure,
+        *_leans(report["rewards"]),
+        *_seeds(report["reward_seeds"]),
     ]
+
+
+def _above(cell: dict[str, Any] | None) -> str:
+    return "–" if cell is None else f"{signed(cell['value'])} {interval(cell)}"
+
+
+def _leans(rows: list[dict[str, Any]]) -> list[str]:
+    rows = [row for row in rows if row["explained_length"] is not None]
+    cells = [[r["id"], *("–" if r[k] is None else _cell(r[k]) for k in LEANS)] for r in rows]
+    head = ["reward", *map(spoken, LEANS)]
+    return ["### What each reward leans on", table(head, cells)] if rows else []
+
+
+def _seeds(rows: list[dict[str, Any]]) -> list[str]:
+    cells = [
+        [r["variant"], str(r["seeds"]), count(r["n"]), _cell(r["agreement"]), number(r["spread"])]
+        for r in rows
+    ]
+    head = ["reward", "seeds", "replies", "agreement of two seeds (Spearman)", "spread"]
+    return ["### Seeds of one reward on the same replies", table(head, cells)] if rows else []
 
 
 def _policies(report: dict[str, Any], plots: dict[str, bytes]) -> list[str]:

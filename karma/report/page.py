@@ -11,6 +11,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from karma.report import sensitivity, words
+from karma.report.rewards import LEANS
 
 HERE = Path(__file__).parent
 TEMPLATE = "page.html.j2"
@@ -51,6 +52,7 @@ def render(report: dict[str, Any], plots: dict[str, bytes], card: Path | None = 
         primary=primary,
         replies=replies,
         side=side,
+        leans=LEANS,
         matrix=lambda relation, names: matrix(report, relation, names),
         plots={name: _address(plots.get(name)) for name in FIGURES},
         steady=sensitivity.sentence(report["sensitivity"]),

@@ -26,6 +26,7 @@ class Row:
     score: int
     valuation: float
     level: int
+    age: int | None
     context: list[Turn]
     reply: str
     slot: Slot
@@ -94,7 +95,7 @@ def _row(values: dict[str, Any]) -> Row:
         "hour": values["hour"],
         "parent_score": values["parent_score"],
     }
-    keys = ("id", "thread_id", "subreddit", "split", "score", "valuation", "level")
+    keys = ("id", "thread_id", "subreddit", "split", "score", "valuation", "level", "age")
     return Row(
         **{key: values[key] for key in keys},
         context=values["context"],

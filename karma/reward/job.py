@@ -2,8 +2,7 @@
 
 Out: ``reward.json`` (everything that scoring needs beside the weights), ``model/`` (for a trained
 variant) or ``terms/<name>/`` (for a sum, each a reward model of its own), ``heldout.parquet``,
-``metrics.json``, ``README.md`` (the card). Left out on purpose: what the reward leans on, and
-stronger baselines, are questions to ``heldout.parquet`` and not to the training.
+``metrics.json``, ``tables.json`` (pair accuracy by group, calibration), ``README.md`` (the card).
 """
 
 from pathlib import Path
@@ -15,11 +14,13 @@ import pyarrow.parquet as pq
 
 from karma.errors import StageError
 from karma.jobs import Job, write_json
+from karma.reward.breakdown import scale
 from karma.reward.card import card
 from karma.reward.data import Row, Split, neutral, read
-from karma.reward.metrics import Floats, Heldout, evaluate, levels_at, shuffled
+from karma.reward.measure import measured
+from karma.reward.metrics import Floats, Heldout, levels_at
 from karma.reward.recipe import RewardRecipe
-from karma.reward.score import Length, RewardModel, load, view_of
+from karma.reward.score import RewardModel, load, view_of
 from karma.reward.train import Trained, fit
 
 
@@ -75,6 +76,8 @@ def _training(trained: Trained) -> dict[str, Any]:
         "pairs": trained.pairs,
         "steps": trained.steps,
         "cut": dict(trained.counts),
+        "pad": trained.pad,
+        "backbone": trained.backbone,
     }
 
 
@@ -87,10 +90,8 @@ def _measure(
 ) -> None:
     """Freeze the statistics on validation threads, measure on test threads, write it all down."""
     write_json(out / "reward.json", document)
-    device = "cuda" if job.compute == "cuda" else "cpu"
-    model = load(out, device)
-    validation, test = splits["validation"], splits["test"]
-    raw = _rewards(model, validation.rows)
+    model = load(out, "cuda" if job.compute == "cuda" else "cpu")
+    raw = _rewards(model, splits["validation"].rows)
     if not np.isfinite(raw).all() or raw.std() == 0:
         raise StageError(
             f"the rewards of {document['name']} on validation threads are all the same or no "
@@ -100,38 +101,19 @@ def _measure(
     model.mean, model.deviation = document["mean"], document["deviation"]
     rewards = {
         "validation": (raw - model.mean) / model.deviation,
-        "test": _rewards(model, test.rows),
+        "test": _rewards(model, splits["test"].rows),
     }
-    heldout = Heldout.of(validation)
+    heldout = Heldout.of(splits["validation"])
     document["levels"] = levels_at(rewards["validation"], heldout.levels)
-    metrics = _metrics(recipe, document, splits, rewards)
+    document["scale"] = scale(rewards["validation"], heldout.pairs)
+    metrics, tables = measured(model, document, splits, rewards, recipe.resamples)
     write_json(out / "reward.json", document)
     write_json(out / "metrics.json", metrics)
-    _write_heldout(splits, rewards, out)
+    write_json(out / "tables.json", tables)
+    _write_heldout(splits, rewards, _terms(model, splits), out)
     objective = recipe.objective.model_dump()
-    (out / "README.md").write_text(card(document, objective, metrics), encoding="utf-8")
-
-
-def _metrics(
-    recipe: RewardRecipe,
-    document: dict[str, Any],
-    splits: dict[str, Split],
-    rewards: dict[str, Floats],
-) -> dict[str, float]:
-    """The metrics of test threads, and the same for length and for shuffled rewards."""
-    seed, validation, test = document["seed"], splits["validation"], splits["test"]
-    truth = Heldout.of(test)
-    found = evaluate(rewards["test"], truth, document["levels"], recipe.resamples, seed)
-    lengths = {name: _lengths(splits[name].rows) for name in ("validation", "test")}
-    cuts = levels_at(lengths["validation"], Heldout.of(validation).levels)
-    baselines = {
-        "length": (lengths["test"], cuts),
-        "shuffled": (shuffled(rewards["test"], seed), document["levels"]),
-    }
-    for name, (values, thresholds) in baselines.items():
-        measured = evaluate(values, truth, thresholds, recipe.resamples, seed)
-        found |= {f"{name}_{key}": value for key, value in measured.items()}
-    return {**found, "rows": len(test.rows), "pairs": len(test.pairs)}
+    text = card(document, objective, metrics, tables)
+    (out / "README.md").write_text(text, encoding="utf-8")
 
 
 def _rewards(model: RewardModel, rows: list[Row]) -> Floats:
@@ -141,13 +123,20 @@ def _rewards(model: RewardModel, rows: list[Row]) -> Floats:
     )
 
 
-def _lengths(rows: list[Row]) -> Floats:
-    replies = [row.reply for row in rows]
-    return np.array(Length().raw([], replies, []))
+def _terms(model: RewardModel, splits: dict[str, Split]) -> dict[str, list[float]]:
+    """What each term of a sum adds to each held-out reply; {} for any other reward."""
+    rows = [row for name in ("validation", "test") for row in splits[name].rows]
+    return model.terms([r.context for r in rows], [r.reply for r in rows], [r.slot for r in rows])
 
 
-def _write_heldout(splits: dict[str, Split], rewards: dict[str, Floats], out: Path) -> None:
-    """One row per held-out reply; ``length`` is the reply's characters."""
+def _write_heldout(
+    splits: dict[str, Split],
+    rewards: dict[str, Floats],
+    terms: dict[str, list[float]],
+    out: Path,
+) -> None:
+    """One row per held-out reply; ``length`` is the reply's characters, ``term_NAME`` what a term
+    adds to a sum before it is standardised."""
     rows = [row for name in ("validation", "test") for row in splits[name].rows]
     scored = np.concatenate([rewards["validation"], rewards["test"]])
     table = pa.table(
@@ -161,6 +150,7 @@ def _write_heldout(splits: dict[str, Split], rewards: dict[str, Floats], out: Pa
             "level": pa.array([row.level for row in rows], pa.int32()),
             "reward": pa.array(scored, pa.float64()),
             "length": pa.array([len(row.reply) for row in rows], pa.int64()),
+            **{f"term_{name}": pa.array(values, pa.float64()) for name, values in terms.items()},
         }
     )
     pq.write_table(

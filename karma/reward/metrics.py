@@ -7,6 +7,7 @@ metric is computed exactly, ranks included, without copying rows.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,6 +52,9 @@ def levels_at(rewards: Floats, levels: Integers) -> list[float]:
     return [float(value) for value in np.quantile(rewards, shares)]
 
 
+Measure = Callable[[Floats], float]
+
+
 def evaluate(
     rewards: Floats, heldout: Heldout, thresholds: list[float], resamples: int, seed: int
 ) -> dict[str, float]:
@@ -66,7 +70,17 @@ def evaluate(
             "Look at the losses in the log; a lower reward.lr may help.",
         )
     measures = _measures(rewards, heldout, thresholds)
-    everything = np.ones(heldout.threads.max() + 1)
+    return intervals(measures, heldout.threads, resamples, seed)
+
+
+def intervals(
+    measures: dict[str, Measure], threads: Integers, resamples: int, seed: int
+) -> dict[str, float]:
+    """Each measure's value and its 95 % interval, ``name``, ``name_low`` and ``name_high``.
+
+    A measure is a function of the threads' weights; ``threads`` numbers the rows' threads from 0.
+    """
+    everything = np.ones(threads.max() + 1)
     result = {name: measure(everything) for name, measure in measures.items()}
     drawn: dict[str, list[float]] = {name: [] for name in measures}
     rng = np.random.default_rng(seed)
@@ -76,26 +90,29 @@ def evaluate(
             drawn[name].append(measure(weights))
     for name, values in drawn.items():
         # A resample without two different rows, or without a pair, has no value.
-        low, high = np.nanpercentile(values, COVERAGE)
+        known = [value for value in values if not np.isnan(value)] or [result[name]]
+        low, high = np.percentile(known, COVERAGE)
         result |= {f"{name}_low": float(low), f"{name}_high": float(high)}
     return result
 
 
-Measure = Callable[[Floats], float]
-
-
 def _measures(rewards: Floats, heldout: Heldout, thresholds: list[float]) -> dict[str, Measure]:
     """Each metric as a function of the threads' weights."""
-    threads, valuations = heldout.threads, heldout.valuations
-    ranks, goal = _Ranks(rewards), _Ranks(valuations)
+    threads = heldout.threads
     measures: dict[str, Measure] = {
-        "spearman": lambda w: correlation(ranks(w[threads]), goal(w[threads]), w[threads]),
-        "pearson": lambda w: correlation(rewards, valuations, w[threads]),
+        "spearman": spearman(rewards, heldout),
+        "pearson": lambda w: correlation(rewards, heldout.valuations, w[threads]),
         "f1": _f1(rewards, heldout, thresholds),
     }
     if len(heldout.pairs):
-        measures["pair_accuracy"] = _pair_accuracy(rewards, heldout)
+        measures["pair_accuracy"] = pair_accuracy(rewards, heldout)
     return measures
+
+
+def spearman(rewards: Floats, heldout: Heldout) -> Measure:
+    """Spearman's correlation with the valuations, as a function of the threads' weights."""
+    ranks, goal, threads = _Ranks(rewards), _Ranks(heldout.valuations), heldout.threads
+    return lambda w: correlation(ranks(w[threads]), goal(w[threads]), w[threads])
 
 
 class _Ranks:
@@ -117,15 +134,21 @@ def correlation(a: Floats, b: Floats, weights: Floats) -> float:
     return float(weights @ (da * db)) / spread**0.5 if spread > 0 else float("nan")
 
 
-def _pair_accuracy(rewards: Floats, heldout: Heldout) -> Measure:
-    """Share of pairs whose preferred reply has the higher reward; a tie counts half."""
-    better, worse = heldout.pairs[:, 0], heldout.pairs[:, 1]
-    right = (np.sign(rewards[better] - rewards[worse]) + 1) / 2
-    threads = heldout.threads[better]
+def pair_accuracy(rewards: Floats, heldout: Heldout, chosen: Any = slice(None)) -> Measure:
+    """Share of pairs whose preferred reply has the higher reward; a tie counts half.
+
+    ``chosen`` picks pairs: a mask or positions.
+    """
+    better, worse = heldout.pairs[chosen, 0], heldout.pairs[chosen, 1]
+    return mean((np.sign(rewards[better] - rewards[worse]) + 1) / 2, heldout.threads[better])
+
+
+def mean(values: Floats, threads: Integers) -> Measure:
+    """The mean of values whose threads are ``threads``; nan where none was drawn."""
 
     def measure(weights: Floats) -> float:
         drawn = weights[threads]
-        return float(drawn @ right / drawn.sum()) if drawn.any() else float("nan")
+        return float(drawn @ values / drawn.sum()) if drawn.any() else float("nan")
 
     return measure
 
@@ -135,7 +158,7 @@ def _f1(rewards: Floats, heldout: Heldout, thresholds: list[float]) -> Measure:
     steps = np.arange(1, TOP_LEVEL + 1)
     said = np.searchsorted(np.array(thresholds), rewards, side="right")[:, None] >= steps
     true = heldout.levels[:, None] >= steps
-    hits, total = said & true, said.astype(float) + true
+    hits, total = (said & true).astype(float), said.astype(float) + true
 
     def measure(weights: Floats) -> float:
         drawn = weights[heldout.threads]

@@ -86,6 +86,21 @@ class Backbone(Section):
         return self
 
 
+class Lora(Section):
+    """Low-rank adapters (Hu et al. 2021) in place of training all weights.
+
+    The score head is trained whole, and the artefact holds the merged weights, so that it loads
+    like any other.
+    """
+
+    rank: PositiveInt = 16
+    """Rank of each adapter."""
+    alpha: PositiveInt = 32
+    """Scale of the adapters: they count ``alpha / rank`` times."""
+    targets: Literal["all-linear"] | list[str] = "all-linear"
+    """The layers that get one: all linear ones but the head, or those with these names."""
+
+
 class RewardRecipe(Section):
     """How reward models are trained and measured."""
 
@@ -102,6 +117,8 @@ class RewardRecipe(Section):
     """The variant whose view the gold reward has; it learns from threads that nobody optimises."""
     backbone: Backbone | None = None
     """What the reward models start from; null is the recipe's ``base``."""
+    lora: Lora | None = None
+    """Train low-rank adapters only; null trains all weights."""
     epochs: PositiveInt = 1
     """How often each reply is seen."""
     lr: PositiveFloat = 1e-5

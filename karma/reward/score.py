@@ -25,7 +25,14 @@ BUDGET = 16_384
 
 
 class Scorer(Protocol):
-    """Something that gives each reply a raw reward, in its own units."""
+    """Something that gives each reply a raw reward, in its own units.
+
+    ``needs`` names what it reads beside the reply: ``context`` and fields of the slot. ``neutral``
+    is the slot of prompts that have none, where it reads a slot.
+    """
+
+    needs: frozenset[str]
+    neutral: Slot | None
 
     def raw(
         self, turns: Sequence[list[Turn]], replies: Sequence[str], slots: Sequence[Slot | None]
@@ -36,6 +43,9 @@ class Scorer(Protocol):
 
 class Hash:
     """``random``: a standard normal number that SHA-256 draws from (seed, prompt, reply)."""
+
+    needs = frozenset({"context"})
+    neutral: Slot | None = None
 
     def __init__(self, seed: int) -> None:
         self.seed = seed
@@ -59,6 +69,9 @@ class Hash:
 class Length:
     """``length``: the logarithm of one plus the reply's characters."""
 
+    needs: frozenset[str] = frozenset()
+    neutral: Slot | None = None
+
     def raw(
         self,
         turns: Sequence[list[Turn]],  # noqa: ARG002 - it sees the reply only
@@ -74,6 +87,8 @@ class Model:
 
     def __init__(self, folder: Path, view: View, device: str) -> None:
         self.view = view
+        self.needs = frozenset(view.fields) | ({"context"} if view.context else frozenset())
+        self.neutral = view.neutral
         self.device = device
         self.tokenizer = AutoTokenizer.from_pretrained(folder)
         model = AutoModelForSequenceClassification.from_pretrained(folder, dtype=torch.float32)
@@ -101,6 +116,10 @@ class Sum:
 
     def __init__(self, terms: dict[str, tuple[float, "RewardModel"]]) -> None:
         self.terms = terms
+        scorers = [model.scorer for _, model in terms.values()]
+        self.needs = frozenset[str]().union(*(scorer.needs for scorer in scorers))
+        # The terms learnt from the same rows, so their neutral slots are one and the same.
+        self.neutral = next((s.neutral for s in scorers if s.neutral is not None), None)
 
     def raw(
         self, turns: Sequence[list[Turn]], replies: Sequence[str], slots: Sequence[Slot | None]
@@ -144,9 +163,17 @@ class RewardModel:
         self, turns: Sequence[list[Turn]], replies: Sequence[str], slots: Sequence[Slot | None]
     ) -> dict[str, list[float]]:
         """What each term adds to the rewards, before the sum is standardised; {} if no sum."""
-        if not isinstance(self.scorer, Sum):
-            return {}
-        return self.scorer.weighted(turns, replies, slots)
+        return self.explained(turns, replies, slots)[1]
+
+    def explained(
+        self, turns: Sequence[list[Turn]], replies: Sequence[str], slots: Sequence[Slot | None]
+    ) -> tuple[list[float], dict[str, list[float]]]:
+        """What ``score`` and ``terms`` give, each reply read once."""
+        if not replies or not isinstance(self.scorer, Sum):
+            return self.score(turns, replies, slots), {}
+        terms = self.scorer.weighted(turns, replies, slots)
+        raw = [sum(row) for row in zip(*terms.values(), strict=True)]
+        return [(reward - self.mean) / self.deviation for reward in raw], terms
 
 
 def _batches(ids: list[list[int]]) -> list[list[int]]:
@@ -167,8 +194,15 @@ def view_of(document: dict[str, Any]) -> View:
     return View(view["context"], tuple(view["fields"]), view["max_tokens"], document["neutral"])
 
 
+def check_device(device: str) -> None:
+    """Raise InputError unless ``device`` is ``cpu``, or ``cuda`` and a card is there."""
+    if device != "cpu" and not (device == "cuda" and torch.cuda.is_available()):
+        reason = "no card is there" if device == "cuda" else "there is no such device"
+        raise InputError(f"device {device}", reason, "Give cpu, or cuda where there is a card.")
+
+
 def load(folder: Path, device: str = "cpu") -> RewardModel:
-    """The reward model in ``folder``. Raises InputError if it is none."""
+    """The reward model in ``folder``, an artefact or an export. Raises InputError if it is none."""
     path = folder / "reward.json"
     if not path.is_file():
         raise InputError(
@@ -178,7 +212,8 @@ def load(folder: Path, device: str = "cpu") -> RewardModel:
     scorer: Scorer
     match document["kind"]:
         case "model":
-            scorer = Model(folder / "model", view_of(document), device)
+            weights = folder / "model"
+            scorer = Model(weights if weights.is_dir() else folder, view_of(document), device)
         case "random":
             scorer = Hash(document["seed"])
         case "length":

@@ -8,20 +8,12 @@ from pathlib import Path
 import numpy as np
 import torch
 from datasets import Dataset
-from transformers import (
-    AutoConfig,
-    AutoModelForSequenceClassification,
-    AutoTokenizer,
-    PreTrainedModel,
-    PreTrainedTokenizerBase,
-    set_seed,
-)
 from transformers.trainer_callback import PrinterCallback
 from trl import RewardConfig
 
 from karma.errors import InputError, StageError
 from karma.jobs import Job
-from karma.pretrained import SAFE, SAVED, WEIGHTS, loading
+from karma.reward.backbone import adapters, classifier, source, tokenizer_of
 from karma.reward.data import Split
 from karma.reward.objectives import Step, normal_scores, schedule
 from karma.reward.recipe import RewardRecipe
@@ -37,53 +29,10 @@ class Trained:
     pairs: int
     steps: int
     counts: Counter[str]
-
-
-@dataclass(frozen=True)
-class Source:
-    """Where the weights come from: a local folder or a hub id, and its revision."""
-
-    name: str
-    revision: str | None
-
-
-def source(job: Job, recipe: RewardRecipe) -> Source:
-    """The backbone that the recipe names, or ``base``."""
-    if recipe.backbone is not None and recipe.backbone.model is not None:
-        return Source(recipe.backbone.model, recipe.backbone.revision)
-    return Source(str(job.inputs["base" if recipe.backbone is None else "backbone"]), None)
-
-
-def tokenizer_of(start: Source, max_tokens: int) -> PreTrainedTokenizerBase:
-    """The backbone's tokenizer. Raises InputError if it cannot be had or used for views."""
-    with loading(start.name, SAVED):
-        tokenizer = AutoTokenizer.from_pretrained(start.name, revision=start.revision, **SAFE)
-        config = AutoConfig.from_pretrained(start.name, revision=start.revision, **SAFE)
-    if tokenizer.pad_token_id is None or tokenizer.pad_token_id == tokenizer.eos_token_id:
-        raise InputError(
-            start.name,
-            "its tokenizer has no pad token of its own, so the reward would be read at the wrong "
-            "token",
-            "Give it a pad token that is not the end token and save it again.",
-        )
-    limit = config.get_text_config().max_position_embeddings
-    if max_tokens > limit:
-        raise InputError(
-            "reward.max_tokens",
-            f"{max_tokens} is more than the {limit} positions of the model",
-            f"Set it to {limit} or less.",
-        )
-    tokenizer.padding_side = "right"
-    return tokenizer
-
-
-def model_of(start: Source, seed: int) -> PreTrainedModel:
-    """The backbone in float32 with a new head of one output. Raises InputError if it has none."""
-    set_seed(seed)  # the head is drawn here
-    with loading(start.name, SAVED):
-        return AutoModelForSequenceClassification.from_pretrained(
-            start.name, revision=start.revision, num_labels=1, dtype=torch.float32, **WEIGHTS
-        )
+    pad: str | None
+    """The pad token that the tokenizer was given, if it had none of its own."""
+    backbone: str | None
+    """The hub model that the weights started from; None for a folder or the recipe's base."""
 
 
 def fit(
@@ -95,15 +44,19 @@ def fit(
     if the loss is no number.
     """
     start = source(job, recipe)
-    tokenizer = tokenizer_of(start, view.max_tokens)
+    tokenizer, padded = tokenizer_of(start, view.max_tokens)
+    if padded:
+        print(f"the tokenizer has no pad token of its own and is given {tokenizer.pad_token}")
     rows = train.rows
     ids, counts = view.encode(
         tokenizer, [r.context for r in rows], [r.reply for r in rows], [r.slot for r in rows]
     )
     steps = _steps(recipe, train, [len(row) for row in ids], seed)
+    model = classifier(start, tokenizer, seed)
     trainer = ValuationTrainer(
-        model=model_of(start, seed),
-        args=_arguments(job, recipe, seed, scratch),
+        model=model,
+        args=arguments(job, recipe, seed, scratch),
+        peft_config=adapters(model, recipe.lora),
         train_dataset=Dataset.from_dict(
             {"rows": [step.rows for step in steps], "pairs": [step.pairs for step in steps]}
         ),
@@ -115,11 +68,15 @@ def fit(
     trainer.remove_callback(PrinterCallback)
     trainer.train(resume_from_checkpoint=_last_checkpoint(scratch))
     model = trainer.accelerator.unwrap_model(trainer.model)
+    if recipe.lora is not None:
+        model = model.merge_and_unload()
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     seen = sum(len(step.rows) for step in steps) // recipe.epochs
     pairs = sum(len(step.pairs) for step in steps) // recipe.epochs
-    return Trained(seen, pairs, trainer.state.global_step, counts)
+    pad = tokenizer.pad_token if padded else None
+    hub = start.name if start.revision else None
+    return Trained(seen, pairs, trainer.state.global_step, counts, pad, hub)
 
 
 def _targets(train: Split) -> np.ndarray:
@@ -154,7 +111,8 @@ def _steps(recipe: RewardRecipe, train: Split, lengths: list[int], seed: int) ->
     )
 
 
-def _arguments(job: Job, recipe: RewardRecipe, seed: int, scratch: Path) -> RewardConfig:
+def arguments(job: Job, recipe: RewardRecipe, seed: int, scratch: Path) -> RewardConfig:
+    """The trainer's settings. Raises StageError if a card is asked for and none is there."""
     cuda = job.compute == "cuda"
     if cuda and not torch.cuda.is_available():
         raise StageError("compute is cuda, but torch sees no card")

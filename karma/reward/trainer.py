@@ -20,6 +20,9 @@ from karma.jobs import Job
 from karma.reward.objectives import Step, centre_loss, pad, pair_loss, regression_loss
 from karma.reward.recipe import Objective
 
+# Steps of so many rows are read in so many parts.
+SPLIT, PARTS = 8, 2
+
 
 @dataclass(frozen=True)
 class Collator:
@@ -64,10 +67,7 @@ class ValuationTrainer(RewardTrainer):
     ) -> Any:
         """The weighted sum of the terms. Raises StageError if it is no number."""
         weights, pairs, targets = self.objective, inputs["pairs"], inputs["targets"]
-        outputs = model(
-            input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"], use_cache=False
-        )
-        rewards = outputs.logits.squeeze(-1).float()
+        rewards = rewards_of(model, inputs["input_ids"], inputs["attention_mask"])
         margins = weights.margin * (targets[pairs[:, 0]] - targets[pairs[:, 1]])
         terms = {
             "pair_loss": pair_loss(rewards, pairs, margins) / self.mean_pairs,
@@ -86,7 +86,7 @@ class ValuationTrainer(RewardTrainer):
             )
         for name, value in terms.items():
             self._metrics["train"][name].append(value.item())
-        return (loss, outputs) if return_outputs else loss
+        return (loss, {"logits": rewards}) if return_outputs else loss
 
     def _prepare_dataset(self, dataset: Dataset, *_: Any) -> Dataset:
         """The schedule as it is; TRL would tokenize, and drop what is too long."""
@@ -97,6 +97,24 @@ class ValuationTrainer(RewardTrainer):
 
     def create_model_card(self, *_: Any, **__: Any) -> None:
         """Write none: the artefact has a card of its own."""
+
+
+def rewards_of(model: torch.nn.Module, tokens: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """The rewards (rows,) of a step, its shorter half read apart from the longer one.
+
+    Siblings must be in one step, and their replies differ in length: read together, a fifth of
+    what the model reads would be padding.
+    """
+    lengths = mask.sum(dim=1)
+    order = lengths.argsort(stable=True)
+    read = []
+    for part in order.tensor_split(PARTS if len(order) >= SPLIT else 1):
+        longest = int(lengths[part].max())
+        output = model(
+            input_ids=tokens[part, :longest], attention_mask=mask[part, :longest], use_cache=False
+        )
+        read.append(output.logits.squeeze(-1).float())
+    return torch.cat(read)[order.argsort()]
 
 
 class Reporter(TrainerCallback):

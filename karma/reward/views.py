@@ -36,6 +36,9 @@ class Slot(TypedDict):
     parent_score: float | None
 
 
+SLOT_FIELDS = ("subreddit", "depth", "delay", "hour", "parent_score")
+
+
 @dataclass(frozen=True)
 class View:
     """What one variant sees, as text and as tokens.

@@ -10,7 +10,8 @@ with conversations as (
         depth,
         delay,
         hour,
-        parent_score
+        parent_score,
+        age
     from read_parquet($conversations)
 ),
 
@@ -85,7 +86,8 @@ select
     conversations.depth,
     conversations.delay,
     conversations.hour,
-    conversations.parent_score
+    conversations.parent_score,
+    conversations.age
 from replies
 inner join chosen
     on
