@@ -358,6 +358,9 @@ def _cell(recipe: Recipe, model: str, name: str) -> Node:
     if "toxicity" in settings and classifier is not None and classifier.folder is not None:
         inputs["classifier"] = "source/toxicity_classifier"
         settings["toxicity"]["classifier"]["folder"] = ""
+    if "toxicity" in settings and recipe.evals.toxicity.rows is not None:
+        inputs["rows"] = "source/toxicity_rows"
+        settings["toxicity"]["rows"] = ""  # what it holds counts, not where it lies
     return Node(
         f"evals/{model}/{name}",
         inputs=inputs,

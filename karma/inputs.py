@@ -44,6 +44,8 @@ def input_nodes(recipe: Recipe) -> list[Node]:
         "source/toxicity_classifier": classifier and classifier.folder,
     }
     nodes += [_folder(name, Path(folder)) for name, folder in folders.items() if folder]
+    if recipe.evals.toxicity.rows is not None:
+        nodes.append(_file("source/toxicity_rows", Path(recipe.evals.toxicity.rows)))
     if recipe.dumps.removed is not None:
         nodes.append(_file("source/removed", Path(recipe.dumps.removed)))
     nodes += [_benchmark(name, recipe.evals.data) for name in _benchmarks(recipe)]

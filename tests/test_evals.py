@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 from pydantic import ValidationError
 
+from karma.dag import build
 from karma.errors import CheckError, InputError
 from karma.evals import choices, classifier, job, scorer, template
 from karma.evals import model as language_model
@@ -40,10 +41,12 @@ from karma.evals.recipe import EvalsRecipe
 from karma.evals.settings import EvalsSettings, ToxicitySettings
 from karma.fingerprint import code
 from karma.jobs import Job
+from karma.recipe import load
 from karma.text import render
 from karma.world.job import truth
 from karma.world.recipe import WorldRecipe
 from karma.world.truth import centred_fit
+from tests.filled import SMOKE
 from tests.tiny_lm import saved, tiny
 
 
@@ -426,6 +429,21 @@ def test_texts_of_one_class_teach_no_classifier(tmp_path):
     texts = [classifier.Labelled(str(n), False, n % 2 == 0) for n in range(10)]
     with pytest.raises(InputError, match="not both toxic"):
         classifier.build(ToxicitySettings(), None, texts, "cpu")
+
+
+def test_the_classifier_can_learn_from_rows_of_the_recipes_own(tmp_path, model):
+    marked = (("goblin", 0.9), ("cake", 0.0))
+    rows = [{"text": f"a {w} of {n}", "toxicity": s} for n in range(60) for w, s in marked]
+    write_lines(tmp_path / "rows.jsonl", rows)
+    inputs = {"model": model, "data": data(tmp_path / "data"), "rows": tmp_path / "rows.jsonl"}
+    scores = run(tmp_path, "toxicity", inputs)["scores"]
+    assert scores["classifier_auc"] == 1.0
+    assert scores["classifier_heldout"] < 60
+    nodes = build("smoke", load(SMOKE, [f"evals.toxicity.rows={tmp_path / 'rows.jsonl'}"])).nodes
+    assert nodes["evals/base/toxicity"].inputs["rows"] == "source/toxicity_rows"
+    write_lines(tmp_path / "rows.jsonl", [*rows, {"text": "x", "toxicity": None}])
+    with pytest.raises(InputError, match="line 121 has no text"):
+        toxicity.taught(tmp_path / "rows.jsonl")
 
 
 def test_a_hugging_face_classifier_is_read_at_its_label(tmp_path):

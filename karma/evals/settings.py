@@ -34,6 +34,9 @@ class ToxicitySettings(Section):
     classifier: Classifier | None = None
     """A sequence classifier; null fits one (TF-IDF and logistic regression) on the scored texts of
     the benchmark's own file whose documents give no prompt."""
+    rows: str | None = None
+    """A JSON lines file of texts (`text`, `toxicity` from 0 to 1) that teach and measure the
+    classifier instead of the benchmark's own."""
 
 
 class EvalsSettings(Section):
