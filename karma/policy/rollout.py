@@ -7,15 +7,16 @@ else. A batch is read in pieces of like length with a budget of tokens.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn.functional import log_softmax
+from torch.nn.functional import log_softmax, pad
 from transformers.cache_utils import DynamicCache
 
 from karma.policy.faults import NotFiniteError
+from karma.policy.memory import Budget
 from karma.policy.models import ActorCritic
 
 
@@ -81,41 +82,96 @@ def roll_out(
     reference: Any,
     prompts: list[list[int]],
     sampling: Sampling,
-    budget: int,
-    generator: torch.Generator,
+    budget: Budget,
+    draws: Tensor,
 ) -> Rollout:
     """Sample one reply to each prompt and read it with the reference and the critic.
 
-    The sampler's own log-probabilities are kept: in single precision they are those of a forward
-    pass over the whole text (to 1e-5), so none is needed.
+    The sampler's own log-probabilities and values are kept: in single precision they are those of a
+    forward pass over the whole text (to 1e-5). In bfloat16 they are not, and are read again.
     """
-    drawn = sample(model, prompts, sampling, generator)
-    pieces = list(micro_batches(lengths(prompts, drawn.replies), range(len(prompts)), budget))
-    past = torch.zeros_like(drawn.logprobs)
-    values = drawn.values if model.trunk is None else torch.zeros_like(drawn.values)
-    with torch.no_grad():
-        for rows in pieces:
-            ids, where, tokens = _texts(prompts, drawn.replies, rows, past.device)
-            logits = reference(input_ids=ids, logits_to_keep=where, use_cache=False).logits
-            past[rows] = _spread(
-                _chosen(logits.float() / sampling.temperature, tokens), drawn.mask[rows]
-            )
-            if model.trunk is not None:
-                values[rows] = _spread(model.critic(ids, where), drawn.mask[rows])
-    return Rollout(
-        prompts, drawn.replies, drawn.ended, drawn.logprobs, past, values, drawn.entropy, drawn.mask
+    drawn = sample(model, prompts, sampling, draws)
+    blank = torch.zeros_like(drawn.logprobs)
+    rollout = Rollout(
+        prompts,
+        drawn.replies,
+        drawn.ended,
+        drawn.logprobs,
+        blank,
+        drawn.values if model.trunk is None else blank,
+        drawn.entropy,
+        drawn.mask,
     )
+    longest = max(rollout.lengths)
+    return budget.fit(lambda size: _read(model, reference, rollout, sampling, size), longest)
 
 
 @torch.no_grad()
+def _read(
+    model: ActorCritic, reference: Any, rollout: Rollout, sampling: Sampling, budget: int
+) -> Rollout:
+    """The rollout with what the reference says, and what the sampler did not."""
+    past, values = torch.zeros_like(rollout.logprobs), rollout.values.clone()
+    logprobs = rollout.logprobs.clone()
+    for rows in micro_batches(rollout.lengths, range(len(rollout.prompts)), budget):
+        device, inside = past.device, rollout.mask[rows]
+        ids, where, tokens = _texts(rollout.prompts, rollout.replies, rows, device)
+        with model.computing():
+            logits = reference(input_ids=ids, logits_to_keep=where, use_cache=False).logits.float()
+            if model.trunk is not None and not model.half_precision:
+                values[rows] = _spread(model.critic(ids, where), inside)
+        past[rows] = _spread(_chosen(logits / sampling.temperature, tokens), inside)
+        if model.half_precision:
+            now = evaluate(model, rollout, rows, sampling.temperature)
+            logprobs[rows], values[rows] = (
+                _spread(now.logprobs, inside),
+                _spread(now.values, inside),
+            )
+    return replace(rollout, logprobs=logprobs, reference=past, values=values)
+
+
+def join(parts: list[Rollout], device: str) -> Rollout:
+    """Several rollouts as one, on ``device``."""
+    longest = max(part.mask.shape[1] for part in parts)
+
+    def tensor(name: str) -> Tensor:
+        found: list[Tensor] = [getattr(part, name) for part in parts]
+        return torch.cat([pad(one.to(device), (0, longest - one.shape[1])) for one in found])
+
+    return Rollout(
+        [prompt for part in parts for prompt in part.prompts],
+        [reply for part in parts for reply in part.replies],
+        [whole for part in parts for whole in part.ended],
+        *(tensor(name) for name in ("logprobs", "reference", "values", "entropy", "mask")),
+    )
+
+
+def uniform(count: int, tokens: int, generator: torch.Generator) -> Tensor:
+    """Numbers from [0, 1) that decide what is sampled, (count, tokens).
+
+    They are drawn for all replies of a step at once, so that a reply's tokens do not depend on
+    which others are sampled beside it, nor on where.
+    """
+    return torch.rand(count, tokens, generator=generator, dtype=torch.float64)
+
+
 def sample(
-    model: ActorCritic, prompts: list[list[int]], sampling: Sampling, generator: torch.Generator
+    model: ActorCritic, prompts: list[list[int]], sampling: Sampling, draws: Tensor
 ) -> Sample:
     """One reply to each prompt, drawn from the policy at ``sampling.temperature``.
 
-    Raises NotFiniteError when the policy gives no probabilities.
+    ``draws`` as ``uniform`` gives them, (prompts, max_new_tokens). Raises NotFiniteError when the
+    policy gives no probabilities.
     """
-    device = generator.device
+    with torch.no_grad(), model.computing():
+        return _sample(model, prompts, sampling, draws)
+
+
+def _sample(
+    model: ActorCritic, prompts: list[list[int]], sampling: Sampling, draws: Tensor
+) -> Sample:
+    device = model.head.weight.device
+    draws = draws.to(device)
     ids, mask = _pad_left(prompts, sampling.pad, device)
     # Padding must not count: the first real token stands at position 0 in every row.
     positions = (mask.cumsum(1) - 1).clamp(min=0)
@@ -139,12 +195,12 @@ def sample(
         if not every.max(1).values.isfinite().all():
             raise NotFiniteError("the policy's log-probability is not finite")
         chances = every.exp()
-        drawn = torch.multinomial(chances, 1, generator=generator)
+        drawn = _draw(chances, draws[alive, t])
         tokens[alive, t] = drawn.squeeze(1)
         logprobs[alive, t] = every.gather(1, drawn).squeeze(1)
         entropy[alive, t] = torch.special.entr(chances).sum(1)
         if model.trunk is None:
-            values[alive, t] = model.head(output.hidden_states[-1][:, -1]).squeeze(1)
+            values[alive, t] = model.head(output.hidden_states[-1][:, -1]).squeeze(1).float()
         count[alive] += 1
         going = (drawn.squeeze(1) != sampling.eos).nonzero().squeeze(1)
         if not len(going):
@@ -173,6 +229,13 @@ def sample(
     )
 
 
+def _draw(chances: Tensor, draws: Tensor) -> Tensor:
+    """The token of each row at which its probabilities (rows, vocabulary) add up to its draw."""
+    # Double precision, or the sum over a large vocabulary would never reach a draw near 1.
+    sums = chances.cumsum(1, dtype=torch.float64)
+    return torch.searchsorted(sums, (draws * sums[:, -1])[:, None], right=True)
+
+
 def evaluate(
     model: ActorCritic, rollout: Rollout, rows: Sequence[int], temperature: float
 ) -> Tokens:
@@ -181,7 +244,8 @@ def evaluate(
     Token t of a reply is predicted, and valued, at the place before it.
     """
     ids, where, tokens = _texts(rollout.prompts, rollout.replies, rows, rollout.mask.device)
-    logits, values = model(ids, where)
+    with model.computing():
+        logits, values = model(ids, where)
     logits = logits / temperature
     return Tokens(_chosen(logits, tokens), values, logits)
 
