@@ -138,6 +138,7 @@ def policy(folder: Path, model: str, rng: random.Random) -> Path:
         for s in range(1, 21)
     ]
     write_json(place / "curves.json", curves)
+    write_json(place / "alarms.json", [])
     lines = [
         json.dumps({"step": step, "prompt": "User: hello\nAssistant:", "reply": f"{step} {ATTACK}"})
         for step in (0, 19)
@@ -406,13 +407,14 @@ def test_the_counts_of_all_ranges_are_added(whole: Whole) -> None:
 
 def test_an_alarm_names_what_went_wrong(tmp_path: Path) -> None:
     job = study(tmp_path)
-    path = job.inputs["policy/unexposed/context/0"] / "metrics.json"
-    numbers = json.loads(path.read_text(encoding="utf-8"))
-    write_json(path, {**numbers, "gold_last": -0.5, "kl_final": 20.0, "length_last": 90.0})
+    folder = job.inputs["policy/unexposed/context/0"]
+    numbers = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+    write_json(folder / "metrics.json", {**numbers, "skipped_steps": 2})
+    alarm = {"alarm": "gold fell while reward rose", "first": 12, "last": 20, "steps": 9}
+    write_json(folder / "alarms.json", [alarm])
     rows = {row["id"]: row["alarms"] for row in document(job)["policies"]}
     assert rows["policy/unexposed/context/0"] == [
-        "gold fell while reward rose",
-        "replies more than twice as long as at first",
-        "KL above twice its target",
+        "gold fell while reward rose (steps 12 to 20)",
+        "steps were skipped",
     ]
     assert rows["policy/unexposed/random/0"] == []

@@ -86,6 +86,7 @@ class Policy:
     curves: list[dict[str, Any]]
     samples: list[dict[str, Any]]
     metrics: dict[str, float]
+    alarms: list[dict[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -191,6 +192,7 @@ def _policy(model: str, folder: Path) -> Policy:
         _json(folder / "curves.json"),
         [json.loads(line) for line in lines if line],
         _json(folder / "metrics.json"),
+        _json(folder / "alarms.json"),
     )
 
 
