@@ -23,7 +23,7 @@ from transformers import (
 )
 
 from karma.base import tokenizer as base_tokenizer
-from karma.errors import InputError, StageError
+from karma.errors import InputError, StageError, UserError
 from karma.jobs import Job
 from karma.policy import alarms, checkpoint, models
 from karma.policy.checkpoint import Progress
@@ -503,6 +503,33 @@ def test_a_recipe_that_cannot_make_a_step_is_refused():
         PolicyRecipe.model_validate({**PPO, "minibatches": 9})
     with pytest.raises(ValidationError, match=r"batch \(8\) exceeds episodes \(7\)"):
         PolicyRecipe.model_validate({**PPO, "episodes": 7})
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("critic", ["shared", "separate"])
+def test_two_processes_make_what_one_makes(tmp_path, sft, critic):
+    given = inputs(tmp_path, sft)
+    settings = {"critic": critic, "kl_grid": [0.001]}
+    one = policy(tmp_path / "one", given, **settings)
+    two = policy(tmp_path / "two", given, processes=2, **settings)
+    assert {p.name for p in two.iterdir()} == {p.name for p in one.iterdir()}
+    first, second = (json.loads((f / "curves.json").read_text()) for f in (one, two))
+    assert second[0] == pytest.approx(first[0], rel=1e-5, abs=1e-5)
+    for row, expected in zip(second, first, strict=True):
+        assert row == pytest.approx(expected, rel=1e-3, abs=1e-4)
+    assert (two / "samples.jsonl").read_bytes() == (one / "samples.jsonl").read_bytes()
+
+
+@pytest.mark.slow
+def test_what_is_wrong_in_a_process_is_told_as_in_one(tmp_path, sft):
+    given = inputs(tmp_path, sft)
+    with pytest.raises(UserError, match="none of 11 can be used"):
+        policy(tmp_path / "a", given, max_prompt_tokens=3, processes=2)
+    (given["reward"] / "reward.json").write_text(
+        json.dumps({"kind": "length", "name": "x", "mean": 0.0, "deviation": 1e-400})
+    )
+    with pytest.raises(StageError, match=r"one of its processes ended with exit code 1"):
+        policy(tmp_path / "b", given, processes=2)
 
 
 def test_an_adapter_switched_off_is_the_starting_policy(tmp_path, sft):

@@ -9,7 +9,7 @@ from transformers.utils import logging as transformers_logging
 
 from karma.errors import InputError, StageError
 from karma.jobs import Job, write_json
-from karma.policy import models, monitor, points
+from karma.policy import models, monitor, parallel, points
 from karma.policy.checkpoint import Progress
 from karma.policy.prompts import encode, read
 from karma.policy.recipe import PolicyRecipe
@@ -26,6 +26,10 @@ def run(job: Job) -> None:
     policies kept in ``kl/``), ``alarms.json``, ``samples.jsonl`` (replies to fixed prompts over
     time) and ``metrics.json``. Neither value head nor adapter is part of the artefact.
     """
+    processes = job.config["policy"]["processes"]
+    if processes > 1:
+        parallel.run(job, processes)
+        return
     study = prepare(job)
     write(job, study, train(job, study))
 

@@ -118,6 +118,9 @@ class PolicyRecipe(Section):
     """Tokens, padding included, in one pass of learning; it sets memory and speed, no result. It
     is halved where memory runs out."""
 
+    processes: int = how(1, ge=1)
+    """Processes that share a step's replies, one a card. They make what one would, to rounding."""
+
     samples: int = Field(default=8, ge=1)
     """The first prompts, whose replies are kept from the start, now and then, and from the end."""
 
@@ -133,6 +136,8 @@ class PolicyRecipe(Section):
             raise ValueError(f"minibatches ({self.minibatches}) exceeds batch ({self.batch})")
         if self.batch > self.episodes:
             raise ValueError(f"batch ({self.batch}) exceeds episodes ({self.episodes})")
+        if self.processes > self.batch:
+            raise ValueError(f"processes ({self.processes}) exceeds batch ({self.batch})")
         if any(point <= 0 for point in self.kl_grid):
             raise ValueError("kl_grid holds a KL that is not above zero")
         return self

@@ -98,7 +98,7 @@ def _rolled(study: Study, prompts: list[Prompt], step: int) -> Rollout:
             study.model, study.reference, ids, study.sampling, study.tokens, draws[rows]
         )
 
-    return join(study.team.gather(study.rows.fit(sampled)), study.device)
+    return join(study.team.together(lambda: study.rows.fit(sampled)), study.device)
 
 
 def _scores(
@@ -109,13 +109,17 @@ def _scores(
     turns = [prompts[row].turns for row in mine]
     slots = [prompts[row].slot for row in mine]
     texts = study.texts([rollout.replies[row] for row in mine])
-    found = {
-        "reward": ask(study.reward, "the reward", turns, texts, slots),
-        "gold": ask(study.gold, "the gold reward", turns, texts, slots),
-        **{f"term/{name}": part for name, part in study.terms(turns, texts, slots).items()},
-    }
-    shares = study.team.gather(found)
-    whole = {name: [value for share in shares for value in share[name]] for name in found}
+
+    def asked() -> dict[str, list[float]]:
+        terms = study.terms(turns, texts, slots)
+        return {
+            "reward": ask(study.reward, "the reward", turns, texts, slots),
+            "gold": ask(study.gold, "the gold reward", turns, texts, slots),
+            **{f"term/{name}": part for name, part in terms.items()},
+        }
+
+    shares = study.team.together(asked)
+    whole = {name: [value for share in shares for value in share[name]] for name in shares[0]}
     terms = {n.removeprefix("term/"): part for n, part in whole.items() if n.startswith("term/")}
     return whole["reward"], whole["gold"], terms
 

@@ -5,12 +5,15 @@ every process knows the whole step, and gradients are added up, so that every pr
 same update: sums over all tokens are what they are in one process.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import torch
 from torch import distributed, nn
+
+from karma.errors import StageError
+from karma.policy.faults import NotFiniteError
 
 T = TypeVar("T")
 
@@ -34,6 +37,23 @@ class Team:
         found: list[T] = [mine] * self.size
         distributed.all_gather_object(found, mine)
         return found
+
+    def together(self, work: Callable[[], T]) -> list[T]:
+        """What ``work`` makes in every process, in the order of their ranks.
+
+        Raises in all of them what the first raised: a process alone would be waited for forever.
+        """
+        found: T | None = None
+        failed: Exception | None = None
+        try:
+            found = work()
+        except (NotFiniteError, StageError) as error:
+            failed = error
+        outcomes = self.gather((found, failed))
+        for _, failure in outcomes:
+            if failure is not None:
+                raise failure
+        return [cast("T", outcome) for outcome, _ in outcomes]
 
     def add(self, parameters: Sequence[nn.Parameter]) -> None:
         """Put the sum over all processes into the gradients."""

@@ -35,6 +35,8 @@ def study(folder: Path, critic: str, steps: int) -> Study:
         max_new_tokens=work.REPLY,
         kl_target=None,
         critic=critic,
+        # Prompts of 24 to 96 tokens in few pieces would be mostly padding.
+        micro_tokens=1024,
     )
     tokenizer = AutoTokenizer.from_pretrained(folder / "policy")
     policy = models.load_policy(folder / "policy")
