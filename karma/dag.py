@@ -12,7 +12,7 @@
 Three read it: ``plan`` (what is stale, and why), the flow (what to run), ``lineage`` (the graph).
 ``threads`` has one instance for each range of thread ids that the dumps hold, so its instances are
 known only when ``dumps`` is done; ``build`` is called again then. ``labels/card``, the data card,
-is read by the report alone.
+and ``prompts/overlap``, whether unexposed text holds Reddit's, are read by the report alone.
 """
 
 import difflib
@@ -64,13 +64,17 @@ STAGES = {
     "base": Stage("karma.base.job:run", (*TORCH, "datasets"), "model", trained=True),
     "sft": Stage("karma.sft.job:run", TRAINER, "model", trained=True),
     "reward": Stage("karma.reward.job:run", (*TRAINER, "duckdb"), "model", trained=True),
-    "policy": Stage("karma.policy.job:run", (*TORCH, "peft", "pyarrow"), "model", trained=True),
+    "policy": Stage(
+        "karma.policy.job:run", (*TORCH, "accelerate", "peft", "pyarrow"), "model", trained=True
+    ),
     "evals": Stage("karma.evals.job:run", EVALS, "scores", trained=True),
     "report": Stage("karma.report.job:run", REPORT, "report"),
 }
 
 # Nodes that are inputs: they have a digest and stand in the plan, but no job.
 SOURCES = ("source", "benchmark", "instructions")
+
+OVERLAP = "prompts/overlap"
 
 
 @dataclass(frozen=True)
@@ -161,6 +165,7 @@ def build(name: str, recipe: Recipe, extents: dict[str, Extent] | None = None) -
     threads = {n.id: n.id for n in ranges}
     nodes += _data(recipe, threads)
     nodes.append(_card(recipe, dumps, threads))
+    nodes += _overlap(recipe, threads)
     nodes += _models(recipe, threads)
     nodes += _evals(recipe, {n.id for n in nodes})
     nodes.append(_report(recipe, nodes, threads))
@@ -517,6 +522,24 @@ def _card(recipe: Recipe, dumps: list[Node], threads: dict[str, str]) -> Node:
     )
 
 
+def _overlap(recipe: Recipe, threads: dict[str, str]) -> list[Node]:
+    """Whether unexposed text holds Reddit's. The report reads it, and nothing that is trained."""
+    if "unexposed" not in recipe.exposures:
+        return []
+    where = recipe.prompts.unexposed.instructions
+    inputs = {"prompts": "prompts/unexposed", "instructions": "instructions", **threads}
+    if recipe.base.tiny is not None and "world" in recipe.base.tiny.text:
+        inputs["base_text"] = "source/base_text"
+    return [
+        Node(
+            OVERLAP,
+            inputs=inputs,
+            config={"instructions": where if "@" in where else "", "count": recipe.sft.count},
+            job="karma.prompts.overlap:run",
+        )
+    ]
+
+
 def _models(recipe: Recipe, threads: dict[str, str]) -> list[Node]:
     nodes = [_base(recipe)]
     for seed in recipe.seeds:
@@ -663,7 +686,7 @@ def _cell(recipe: Recipe, model: str, name: str) -> Node:
 
 def _report(recipe: Recipe, nodes: list[Node], threads: dict[str, str]) -> Node:
     wanted = ("evals", "reward", "policy", "labels", "dumps")
-    inputs = threads | {n.id: n.id for n in nodes if n.stage in wanted}
+    inputs = threads | {n.id: n.id for n in nodes if n.stage in wanted or n.id == OVERLAP}
     evals = [n for n in nodes if n.stage == "evals"]
     # How to run is no part of what was found.
     whole = recipe.result("slots", "gates")

@@ -60,6 +60,12 @@ def study(folder: Path, seeds: int = 1, without: tuple[str, ...] = ()) -> Job:
     rewards = [f"{name}/{seed}" for name in ("context", "random", "gold") for seed in range(seeds)]
     inputs |= {f"reward/{name}": reward(folder, name, rng) for name in rewards}
     inputs |= accounts(folder)
+    overlap = folder / "overlap"
+    overlap.mkdir()
+    kinds = {"sft": {"rows": 90, "overlapping": 2}, "prompts": {"rows": 50, "overlapping": 0}}
+    document = {"run": 13, "least": 5, "messages": 700, "kinds": kinds}
+    write_json(overlap / "overlap.json", document)
+    inputs["prompts/overlap"] = overlap
     config = {
         "report": {"resamples": 200, "samples": 2},
         "recipe": {**RECIPE, "seeds": list(range(seeds))},
@@ -403,6 +409,13 @@ def test_the_counts_of_all_ranges_are_added(whole: Whole) -> None:
     assert blocks["threads"] == {"conversations": 7}
     assert blocks["threads: splits"] == {"train": 5, "test": 2}
     assert report["data"]["dumps"][0]["balanced"]
+
+
+def test_the_methods_tell_how_much_unexposed_text_holds_reddits(tmp_path: Path) -> None:
+    methods = {part["title"]: part["paragraphs"] for part in document(study(tmp_path))["methods"]}
+    told = methods["The unexposed condition"][-1]
+    assert "2 of 90 answers that the start learned from and 0 of 50 prompts" in told
+    assert "700 messages" in told
 
 
 def test_an_alarm_names_what_went_wrong(tmp_path: Path) -> None:

@@ -102,10 +102,8 @@ def _work(job: Job) -> None:
     team = Team(state.process_index, state.num_processes)
     first = team.rank == 0
     with (
-        open(os.devnull, "w") as nowhere,
-        contextlib.redirect_stdout(  # noqa: PTH123
-            sys.stdout if first else nowhere
-        ),
+        Path(os.devnull).open("w") as nowhere,
+        contextlib.redirect_stdout(sys.stdout if first else nowhere),
     ):
         told = replace(job, report=_progress) if first else job
         study = prepare(told, team)

@@ -103,6 +103,8 @@ class Records:
     threads: dict[str, dict[str, Any]]
     labels: dict[str, Any]
     holes: list[dict[str, str]]
+    overlap: dict[str, Any] | None
+    """What ``prompts/overlap`` found; None where no policy is unexposed."""
 
     def of_kind(self, kind: str) -> list[str]:
         """The benchmarks of a kind that at least one model has a score on."""
@@ -130,6 +132,7 @@ def collect(job: Job) -> Records:
         f"policy/{rest}": _policy(f"policy/{rest}", folder)
         for rest, folder in job.fan_in("policy").items()
     }
+    overlap = job.inputs.get("prompts/overlap")
     wanted = [f"evals/{model}/{name}" for model in models for name in benchmarks]
     wanted += [f"reward/{name}" for name in job.config["rewards"]]
     wanted += [model for model in models if policy_name(model)]
@@ -144,6 +147,7 @@ def collect(job: Job) -> Records:
         threads={n: _json(f / "profile.json") for n, f in job.fan_in("threads").items()},
         labels=_json(job.inputs["labels"] / "profile.json") if "labels" in job.inputs else {},
         holes=[{"what": w, "why": "no artefact"} for w in wanted if w not in job.inputs],
+        overlap=_json(overlap / "overlap.json") if overlap is not None else None,
     )
 
 
