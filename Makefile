@@ -5,14 +5,15 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-all lint bench-ppo
+.PHONY: help setup run test test-all lint bench-dumps bench-ppo
 
 help:
-	@echo "make run       install, then run $(RECIPE) from raw input to report"
-	@echo "make test      install, then run the tests"
-	@echo "make test-all  the slow tests too"
-	@echo "make lint      ruff, mypy, import-linter, sqlfluff"
-	@echo "make bench-ppo a step of PPO against the last PPOTrainer of TRL"
+	@echo "make run          install, then run $(RECIPE) from raw input to report"
+	@echo "make test         install, then run the tests"
+	@echo "make test-all     the slow tests too"
+	@echo "make lint         ruff, mypy, import-linter, sqlfluff"
+	@echo "make bench-dumps  dumps, threads and labels against bare tools, peers and themselves"
+	@echo "make bench-ppo    a step of PPO against the last PPOTrainer of TRL"
 
 setup: $(INSTALLED)
 
@@ -40,6 +41,9 @@ lint: setup
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/sqlfluff lint sql
+
+bench-dumps: setup
+	$(BIN)/python -m tests.bench.dumps
 
 bench-ppo: setup
 	$(BIN)/python -m tests.bench.ppo

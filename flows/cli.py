@@ -3,6 +3,7 @@
 Nothing heavy is imported before it is needed, so that commands that only read start at once.
 """
 
+import contextlib
 import json
 import os
 import signal
@@ -57,7 +58,16 @@ def main() -> None:
         if str(error):
             _say(f"error: {error} (karma --help)")
         code = 2
+    except OSError as error:
+        _say(f"error: {_untold(error)}")
+        code = 2
     _end(code or 0)
+
+
+def _untold(error: OSError) -> str:
+    """The last resort for what no part has put into words: the path, the reason, the next step."""
+    thing = "the system" if error.filename is None else error.filename
+    return f"{thing}: {error.strerror or error}. Check the path, its rights and the disk."
 
 
 def _interrupted() -> None:
@@ -67,8 +77,9 @@ def _interrupted() -> None:
 
 def _end(code: int) -> None:
     """Leave at once: threads that wait for a server or a worker must not keep the command."""
-    sys.stdout.flush()
-    sys.stderr.flush()
+    with contextlib.suppress(BrokenPipeError):  # whoever read it has gone, as head does
+        sys.stdout.flush()
+        sys.stderr.flush()
     os._exit(code)
 
 
@@ -102,10 +113,9 @@ def run(
     if not before.to_run:
         print(f"{recipe.stem}: all {len(before.entries)} instances are up to date; nothing ran.")
         _flush(store)
-        return _conclude(before, store, workspace)
-    code = _run(before, store)
-    after = make_plan(recipe.stem, document, store)
-    return code or _conclude(after, store, workspace)
+        digest = before.entries["report"].digest
+        return _conclude(document, digest, store, workspace)
+    return _finish(_run(before, store), workspace)
 
 
 def _refuse_missing(plan: Plan) -> None:
@@ -114,15 +124,23 @@ def _refuse_missing(plan: Plan) -> None:
 
     for entry in plan.entries.values():
         if entry.node.source is not None and entry.state == MISSING:
+            path = entry.node.source.path
+            assert path is not None
             raise InputError(
-                str(entry.node.source.path),
-                "there is no such file or folder",
+                str(path),
+                _missing(path),
                 "Check the path in the recipe, or give another with --set.",
             )
 
 
-def _run(plan: Plan, store: Store) -> int:
-    """Run what is stale under Prefect; 0, or 1 or 2 for what went wrong."""
+def _missing(path: Path) -> str:
+    if not path.is_dir():
+        return "there is no such file or folder"
+    return "it is a folder, not a file" if any(path.iterdir()) else "it is an empty folder"
+
+
+def _run(plan: Plan, store: Store) -> "Run":
+    """Run what is stale under Prefect."""
     from flows.console import Console
     from flows.server import server
 
@@ -135,11 +153,19 @@ def _run(plan: Plan, store: Store) -> int:
             console.say(f"Prefect's page: {address.removesuffix('/api') or 'as configured'}")
             from flows.pipeline import execute
 
-            done = execute(plan.dag, store, console, tracking_uri(store))
-    return _explain_failures(done)
+            return execute(plan.dag, store, console, tracking_uri(store))
+
+
+def _finish(done: "Run", workspace: Path) -> int:
+    """Say what failed and what came out; after a failure there is a report too, with holes."""
+    code = _explain_failures(done)
+    report = done.outcomes.get("report")
+    met = _conclude(done.dag.settings, report.digest if report else None, done.store, workspace)
+    return code or met
 
 
 def _explain_failures(done: "Run") -> int:
+    """Say what failed: 0 if nothing did, 2 if the user can mend it, else 1."""
     if not done.failures:
         return 0
     _say("")
@@ -168,19 +194,18 @@ def _flush(store: Store) -> None:
         flush(store, tracking_uri(store), _say)
 
 
-def _conclude(plan: Plan, store: Store, workspace: Path) -> int:
-    """Print the headline, the report's path and where to look; check the gates."""
+def _conclude(recipe: Recipe, digest: str | None, store: Store, workspace: Path) -> int:
+    """Print the report's headline, its path and where to look; 0, or 3 if a gate was not met."""
     from karma.gates import unmet
 
-    entry = plan.entries["report"]
-    if entry.digest is None:
+    if digest is None:
         return 0
-    folder = store.path(entry.digest)
+    folder = store.path(digest)
     report = json.loads((folder / "report.json").read_bytes())
     _headline(report["headline"])
     print(f"Report: {_short(folder / 'report.html')}")
     print(f"MLflow and Prefect pages: karma ui --workspace {workspace}")
-    gate = plan.dag.settings.gates.reward_beats_length
+    gate = recipe.gates.reward_beats_length
     sentences = unmet(report) if gate != "off" else []
     for sentence in sentences:
         print(f"gate reward_beats_length: {sentence}")
@@ -188,7 +213,7 @@ def _conclude(plan: Plan, store: Store, workspace: Path) -> int:
 
 
 def _headline(table: dict[str, Any]) -> None:
-    width = max(len(row["model"]) for row in table["rows"])
+    width = max((len(row["model"]) for row in table["rows"]), default=0)
     print(" " * width, *(f"{name[:16]:>18}" for name in table["columns"]))
     for row in table["rows"]:
         cells = [_cell(row["cells"].get(name)) for name in table["columns"]]
@@ -378,7 +403,7 @@ def pin(recipe: RecipePath) -> int:
 @app.command()
 def ui(
     workspace: Workspace = HERE,
-    port: Annotated[int, typer.Option(help="MLflow's port on loopback.")] = 5000,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="MLflow's port on loopback.")] = 5000,
 ) -> int:
     """Serve the MLflow and Prefect pages of a workspace on loopback until Ctrl-C.
 

@@ -8,6 +8,7 @@ import socket
 from pathlib import Path
 from typing import Any
 
+import httpx
 from prefect import allow_failure, flow, get_client, tags
 from prefect.client.schemas.filters import (
     FlowRunFilter,
@@ -22,8 +23,9 @@ from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
 from flows.console import Console
 from karma import lineage
+from karma.address import public
 from karma.dag import Dag, build
-from karma.errors import CheckError, StageError
+from karma.errors import CheckError, InputError, StageError
 from karma.journal import settle_dead
 from karma.plan import known_extents, plan
 from karma.store import Store, write_atomically
@@ -138,13 +140,24 @@ def _dead(mark: str) -> bool:
 
 
 def sweep() -> None:
-    """Mark runs whose process is gone as crashed; Prefect would show them as running for ever."""
+    """Mark runs whose process is gone as crashed; Prefect would show them as running for ever.
+
+    Raises InputError if the server that the user's settings of Prefect name cannot be used.
+    """
+    running = FlowRunFilter(
+        state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.RUNNING]))
+    )
     with get_client(sync_client=True) as client:
-        running = FlowRunFilter(
-            state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.RUNNING]))
-        )
-        for found in client.read_flow_runs(flow_run_filter=running):
-            mark = next((tag for tag in found.tags if tag.startswith("pid ")), "")
-            if _dead(mark):
-                crashed: State[Any] = Crashed(message="its process died")
-                client.set_flow_run_state(found.id, crashed, force=True)
+        try:
+            for found in client.read_flow_runs(flow_run_filter=running):
+                mark = next((tag for tag in found.tags if tag.startswith("pid ")), "")
+                if _dead(mark):
+                    crashed: State[Any] = Crashed(message="its process died")
+                    client.set_flow_run_state(found.id, crashed, force=True)
+        except httpx.HTTPError as error:
+            reason = str(error) or type(error).__name__
+            raise InputError(
+                f"Prefect's server {public(str(client.api_url))}",
+                f"it does not answer as it should ({reason})",
+                "Start it, correct PREFECT_API_URL, or unset it: then the workspace has its own.",
+            ) from error

@@ -73,10 +73,11 @@ def _settings(workspace: Path) -> None:
 def _running(folder: Path) -> str | None:
     """The address of the server that is up, if there is one."""
     known = read_json(folder / "server.json")
-    return known["url"] if known and _healthy(known["url"]) else None
+    return known["url"] if known and healthy(known["url"]) else None
 
 
-def _healthy(url: str) -> bool:
+def healthy(url: str) -> bool:
+    """Whether the server whose pages begin with ``url`` says that it is well."""
     try:
         with urllib.request.urlopen(f"{url}/health", timeout=5) as answer:  # noqa: S310
             return bool(answer.status == 200)
@@ -106,7 +107,7 @@ def _start(folder: Path) -> str:
             start_new_session=True,  # Ctrl-C ends the run, which then lets go of the server
         )
     deadline = time.monotonic() + PATIENCE
-    while not _healthy(url):
+    while not healthy(url):
         if process.poll() is not None or time.monotonic() > deadline:
             process.kill()
             raise StageError(f"Prefect's server did not start; its output is in {log}")

@@ -31,6 +31,7 @@ from karma.dumps.recipe import CORPUS, UTTERANCES, corpus_files
 from karma.errors import InputError, RecipeError
 from karma.evals.catalogue import BENCHMARKS
 from karma.fingerprint import PROJECT, code, minor, text_digest
+from karma.prompts.hub import pinned
 from karma.recipe import Recipe
 from karma.reward.recipe import declared
 from karma.world.recipe import COMMENTS, SIMULATED, SUBMISSIONS
@@ -258,7 +259,7 @@ def _instructions(where: str) -> Node:
     if where == "world":
         source = Source(member="instructions.json")
         return Node("instructions", inputs={"world": "world"}, source=source)
-    if "@" in where:
+    if pinned(where):
         return Node("instructions", source=Source(revision=where))
     return _file("instructions", Path(where))
 
@@ -480,7 +481,7 @@ def _span_order(span: str) -> tuple[int, str]:
 
 def _data(recipe: Recipe, threads: dict[str, str]) -> list[Node]:
     unexposed = recipe.prompts.unexposed
-    from_hub = "@" in unexposed.instructions
+    from_hub = pinned(unexposed.instructions)
     return [
         Node(
             "labels",
@@ -576,7 +577,7 @@ def _sft(recipe: Recipe, exposure: str, seed: int, threads: dict[str, str]) -> N
         inputs |= threads
     else:
         inputs["instructions"] = "instructions"
-        if "@" in where:
+        if pinned(where):
             config["instructions"] = where
     return Node(
         f"sft/{exposure}/{seed}",

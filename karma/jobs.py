@@ -18,6 +18,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from karma.errors import InputError, UserError
+
 Progress = Callable[[float, float, str], None]
 
 
@@ -76,13 +78,52 @@ def write_json(path: Path, document: Any) -> None:
     path.write_text(text + "\n", encoding="utf-8")
 
 
+def new_folder(out: Path) -> None:
+    """Make the folder ``out``. Raises InputError if that cannot be, or if it holds something."""
+    next_step = "Name a new folder."
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        used = any(out.iterdir())
+    except OSError as error:
+        raise InputError(str(out), f"it cannot be made ({error.strerror})", next_step) from error
+    if used:
+        raise InputError(str(out), "it exists and is not empty", next_step)
+
+
 def main() -> None:
-    """Run one job in this process, its checkpoints beside ``OUT``."""
-    spec_path, out = Path(sys.argv[1]), Path(sys.argv[2])
-    scratch = out.with_name(out.name + ".scratch")
-    out.mkdir(parents=True, exist_ok=True)
-    scratch.mkdir(parents=True, exist_ok=True)
-    call(json.loads(spec_path.read_text(encoding="utf-8")), out, scratch)
+    """Run one job in this process, its checkpoints beside ``OUT``; 2 for a user's mistake."""
+    try:
+        if len(sys.argv) != 3:
+            raise InputError("python -m karma.jobs", "it takes two paths", "Give spec.json OUT.")
+        _by_hand(Path(sys.argv[1]), Path(sys.argv[2]))
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+def _by_hand(path: Path, out: Path) -> None:
+    spec = _spec(path)
+    new_folder(out)
+    scratch = out.resolve().with_name(out.resolve().name + ".scratch")
+    scratch.mkdir(exist_ok=True)
+    call(spec, out, scratch)
+
+
+def _spec(path: Path) -> dict[str, Any]:
+    """The specification in a file. Raises InputError if it is none."""
+    try:
+        spec = json.loads(path.read_bytes())
+    except OSError as error:
+        raise InputError(str(path), error.strerror or "unreadable", "Check the path.") from error
+    except ValueError:
+        spec = None
+    if not isinstance(spec, dict) or not {"job", "config", "inputs", "compute"} <= spec.keys():
+        raise InputError(
+            str(path),
+            "it is no JSON object with job, config, inputs and compute",
+            "Take the first line of what karma logs prints.",
+        )
+    return spec
 
 
 if __name__ == "__main__":

@@ -1,61 +1,183 @@
-"""Writes full revisions of hub names into a recipe, so that planning it needs no network."""
+"""Writes full revisions of hub names into a recipe, so that planning it needs no network.
 
+The text is edited where YAML's own reader says that a value stands; everything else stays as it is
+to the byte. The result is read again, and if it does not say what was meant, nothing is written.
+"""
+
+import copy
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import yaml
 
+from karma.document import parse, read
 from karma.errors import RecipeError
+from karma.prompts.hub import unpinned
 from karma.store import write_atomically
+
+MODELS = (("base",), ("reward", "backbone"), ("evals", "toxicity", "classifier"))
+DIALOGUES = ("prompts", "unexposed")
+
+Edits = dict[tuple[int, int], str]
+
+
+class Loose(NamedTuple):
+    """A name of the hub that stands in a recipe without its full revision."""
+
+    section: tuple[str, ...]
+    kind: str
+    """``model`` or ``dataset``, in the hub's words."""
+    name: str
+    at: str | None
+    """The branch, tag or short revision that the recipe gives."""
 
 
 def pin(path: Path) -> list[str]:
-    """Pin the base model, the reward backbone and the instruction data; one line for each.
+    """Pin the models and instruction data that a recipe names; one line for each.
 
-    What is pinned already stays. Raises RecipeError if the hub cannot be asked.
+    What is pinned already stays. Raises RecipeError if the hub cannot be asked or the text cannot
+    be edited; the file is as it was then.
     """
+    text, document = read(path)
+    asked: dict[tuple[str, str, str | None], str] = {}
+    revisions = {}
+    for loose in find(document):
+        if loose[1:] not in asked:
+            asked[loose[1:]] = _revision(loose)
+        revisions[loose] = asked[loose[1:]]
+    if not revisions:
+        return ["every hub name is pinned already"]
+    _write(path, rewrite(text, revisions))
+    return [f"{loose.name} pinned to {revision}" for loose, revision in revisions.items()]
+
+
+def find(document: dict[str, Any]) -> list[Loose]:
+    """The names in a recipe that have no full revision. Raises RecipeError for a section that is
+    none."""
+    found = []
+    for place in MODELS:
+        section = _section(document, place)
+        name, revision = section.get("model"), section.get("revision")
+        if isinstance(name, str) and not re.fullmatch(r"[0-9a-f]{40}", str(revision)):
+            found.append(Loose(place, "model", name, str(revision) if revision else None))
+    data = unpinned(str(_section(document, DIALOGUES).get("instructions", "world")))
+    if data is not None:
+        found.append(Loose(DIALOGUES, "dataset", *data))
+    return found
+
+
+def rewrite(text: str, revisions: dict[Loose, str]) -> str:
+    """A recipe's text with these revisions, otherwise unchanged.
+
+    Raises RecipeError where a value stands in a way that cannot be edited in its place.
+    """
+    root = yaml.compose(text, Loader=yaml.SafeLoader)
+    assert root is not None
+    meant = copy.deepcopy(parse(text))
+    edits: Edits = {}
+    for loose, revision in revisions.items():
+        section = _section(meant, loose.section)
+        nodes = _nodes(root, loose.section)
+        if loose.kind == "model":
+            section["revision"] = revision
+            edits |= _beside(text, nodes, revision)
+        else:
+            old, new = section["instructions"], f"{loose.name}@{revision}"
+            section["instructions"] = new
+            edits |= _within(text, _pairs(nodes)["instructions"][1], old, new)
+    for (start, end), new in sorted(edits.items(), reverse=True):
+        text = text[:start] + new + text[end:]
+    if not _says(text, meant):
+        places = ", ".join(".".join(loose.section) for loose in revisions)
+        raise RecipeError(
+            f"recipe section {places}",
+            "it is written in a way that cannot be edited here",
+            f"Write by hand: {', '.join(f'{n.name} {r}' for n, r in revisions.items())}.",
+        )
+    return text
+
+
+def _beside(text: str, section: yaml.MappingNode, revision: str) -> Edits:
+    """Put ``revision`` into a section: over the value that is there, or after ``model``."""
+    pairs = _pairs(section)
+    if "revision" in pairs:
+        old = pairs["revision"][1]
+        gap = "" if text[old.start_mark.index - 1].isspace() else " "
+        return {(old.start_mark.index, old.end_mark.index): gap + revision}
+    key, value = pairs["model"]
+    at = value.end_mark.index
+    if section.flow_style:
+        return {(at, at): f", revision: {revision}"}
+    line_end = re.compile(r"\r?\n|$").search(text, at)
+    assert line_end is not None
+    new = f"{line_end[0] or chr(10)}{' ' * key.start_mark.column}revision: {revision}"
+    return {(line_end.start(), line_end.start()): new}
+
+
+def _within(text: str, value: yaml.Node, old: str, new: str) -> Edits:
+    """Put ``new`` in the place of ``old`` in a value, its quotes and anchor kept."""
+    start, end = value.start_mark.index, value.end_mark.index
+    return {(start, end): text[start:end].replace(old, new, 1)}
+
+
+def _says(text: str, meant: dict[str, Any]) -> bool:
     try:
-        text = path.read_text(encoding="utf-8")
-        document = yaml.safe_load(text) or {}
-    except (OSError, yaml.YAMLError) as error:
-        raise RecipeError(f"recipe {path}", str(error), "Check the path.") from error
-    lines = []
-    for section in (_at(document, "base"), _at(document, "reward", "backbone")):
-        name = section.get("model")
-        if name and not section.get("revision"):
-            revision = _revision(name, "model")
-            text = re.sub(
-                rf"^(\s*)model: *['\"]?{re.escape(name)}['\"]? *$",
-                rf"\1model: {name}\n\1revision: {revision}",
-                text,
-                count=1,
-                flags=re.MULTILINE,
-            )
-            lines.append(f"{name} pinned to {revision}")
-    data = _at(document, "prompts", "unexposed").get("instructions", "world")
-    if "/" in data and "@" not in data and not Path(data).exists():
-        revision = _revision(data, "dataset")
-        text = text.replace(data, f"{data}@{revision}")
-        lines.append(f"{data} pinned to {revision}")
-    write_atomically(path, text.encode())
-    return lines or ["every hub name is pinned already"]
+        return bool(parse(text) == meant)
+    except ValueError:
+        return False
 
 
-def _at(document: dict[str, Any], *names: str) -> dict[str, Any]:
-    for name in names:
+def _section(document: dict[str, Any], place: tuple[str, ...]) -> dict[str, Any]:
+    """The section at ``place``, empty if there is none."""
+    for name in place:
         document = document.get(name) or {}
+        if not isinstance(document, dict):
+            raise RecipeError(
+                f"recipe section {'.'.join(place)}",
+                f"{name} is no section",
+                "Mend it and run karma validate.",
+            )
     return document
 
 
-def _revision(name: str, kind: str) -> str:
+def _nodes(node: yaml.Node, place: tuple[str, ...]) -> yaml.MappingNode:
+    for name in place:
+        assert isinstance(node, yaml.MappingNode)
+        node = _pairs(node)[name][1]
+    assert isinstance(node, yaml.MappingNode)
+    return node
+
+
+def _pairs(section: yaml.MappingNode) -> dict[str, tuple[yaml.Node, yaml.Node]]:
+    return {key.value: (key, value) for key, value in section.value}
+
+
+def _write(path: Path, text: str) -> None:
+    """Replace the file, or what it is a link to, keeping its rights."""
+    target = path.resolve()
+    try:
+        rights = target.stat().st_mode
+        write_atomically(target, text.encode())
+        target.chmod(rights)
+    except OSError as error:
+        reason = f"it cannot be written ({error.strerror})"
+        raise RecipeError(f"recipe {path}", reason, "Check its rights.") from error
+
+
+def _revision(loose: Loose) -> str:
+    """The full revision that the hub gives for a name."""
     from huggingface_hub import HfApi
-    from huggingface_hub.errors import HfHubHTTPError
 
     try:
-        found = HfApi().repo_info(name, repo_type=kind).sha
-    except (OSError, HfHubHTTPError, ValueError) as error:
-        reason = str(error).splitlines()[0]
-        raise RecipeError(name, f"the hub did not answer: {reason}", "Try again online.") from error
+        found = HfApi().repo_info(loose.name, repo_type=loose.kind, revision=loose.at).sha
+    except Exception as error:
+        # Offline it is an error of whichever HTTP library the hub's client is built on.
+        words = next(iter(str(error).splitlines()), type(error).__name__)
+        raise RecipeError(
+            loose.name,
+            f"the hub did not tell its revision ({words})",
+            "Check the name and try again online.",
+        ) from error
     assert found is not None
     return found

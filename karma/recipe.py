@@ -5,28 +5,36 @@ with the nearest known one, and each mistake is told by its place in the file.
 """
 
 import difflib
+import os
 import types
 from pathlib import Path
-from typing import Any, Literal, Self, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Self, TypeVar, Union, get_args, get_origin
 
-import yaml
-from pydantic import BaseModel, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, Field, ValidationError, model_validator
 
 from karma.base.recipe import BaseRecipe
+from karma.document import put, read
 from karma.dumps.recipe import DumpsRecipe
 from karma.errors import RecipeError
+from karma.evals.catalogue import BENCHMARKS
 from karma.evals.recipe import EvalsRecipe
 from karma.labels.recipe import LabelsRecipe
 from karma.policy.recipe import PolicyRecipe
 from karma.prompts.recipe import PromptsRecipe
 from karma.report.recipe import ReportRecipe
 from karma.reward.recipe import RewardRecipe
-from karma.section import Section
+from karma.section import Section, distinct
 from karma.sft.recipe import SftRecipe
 from karma.threads.recipe import ThreadsRecipe
 from karma.world.recipe import WorldRecipe
 
 EXPOSURES = ("reddit", "unexposed")
+
+# What every library that draws random numbers takes.
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+# Bytes of a path and of one name in it, on Linux.
+LONGEST_PATH, LONGEST_NAME = 4096, 255
+Checked = TypeVar("Checked", bound=BaseModel)
 
 
 class Gates(Section):
@@ -40,7 +48,7 @@ class Gates(Section):
 class Recipe(Section):
     """The whole experiment."""
 
-    seeds: tuple[int, ...] = Field(default=(0,), min_length=1)
+    seeds: Annotated[tuple[Seed, ...], AfterValidator(distinct)] = (0,)
     """One policy, one start and one reward model of each kind is trained for each seed."""
     compute: Literal["cpu", "cuda"] = "cpu"
     """Where models are trained and evaluated; ``cuda`` without a card is an error, never a CPU."""
@@ -61,15 +69,42 @@ class Recipe(Section):
 
     @model_validator(mode="after")
     def _names_exist(self) -> Self:
-        """There are dumps, and what ``policy`` names is declared."""
+        """There are dumps, none named twice, and what is named elsewhere is declared."""
         if not self.dumps.comments and not self.dumps.corpora:
             raise ValueError(
                 "dumps.comments is missing: name files, world for the simulator's, or dumps.corpora"
             )
+        _distinct("dumps.comments", self.dumps.comments)
+        _distinct("dumps.submissions", self.dumps.submissions)
+        _distinct("dumps.corpora", self.dumps.corpora)
         if self.policy.exposures != "all":
             _known("policy.exposures", self.policy.exposures, EXPOSURES)
         if self.policy.variants != "all":
             _known("policy.variants", self.policy.variants, tuple(self.reward.variants))
+        if self.report.primary != "pragmatics":
+            asked = self.evals.benchmarks
+            known = tuple(BENCHMARKS) if asked == "all" else tuple(asked)
+            _known("report.primary", self.report.primary, known)
+        return self
+
+    @model_validator(mode="after")
+    def _paths_are_possible(self) -> Self:
+        """No path is one that no disk can hold; whether there is something is asked by a plan."""
+        dumps, backbone = self.dumps, self.reward.backbone
+        classifier = self.evals.toxicity.classifier
+        for field, value in {
+            "dumps.comments": dumps.comments,
+            "dumps.submissions": dumps.submissions,
+            "dumps.corpora": dumps.corpora,
+            "dumps.removed": dumps.removed,
+            "prompts.unexposed.instructions": self.prompts.unexposed.instructions,
+            "base.folder": self.base.folder,
+            "reward.backbone.folder": backbone.folder if backbone else None,
+            "evals.data": self.evals.data,
+            "evals.toxicity.classifier.folder": classifier.folder if classifier else None,
+        }.items():
+            for path in value if isinstance(value, tuple) else (value,):
+                _possible(field, path or "")
         return self
 
     @property
@@ -90,77 +125,46 @@ def _known(field: str, names: tuple[str, ...], known: tuple[str, ...]) -> None:
             raise ValueError(f"{field} names {name!r}; {_nearest(name, known)}")
 
 
+def _distinct(field: str, names: str | tuple[str, ...] | None) -> None:
+    try:
+        distinct(names or "none")
+    except ValueError as error:
+        raise ValueError(f"{field}: {error}") from None
+
+
+def _possible(field: str, path: str) -> None:
+    raw = os.fsencode(path)
+    longest = max(len(name) for name in raw.split(b"/"))
+    if b"\0" in raw or len(raw) >= LONGEST_PATH or longest > LONGEST_NAME:
+        raise ValueError(f"{field}: it is no path (it is too long, or holds a null byte)")
+
+
 def load(path: Path, settings: list[str]) -> Recipe:
     """Read the recipe at ``path`` with each ``KEY=VALUE`` of ``settings`` put over it.
 
     Raises RecipeError naming the file, the key and what to do.
     """
-    document = _read(path)
+    _, document = read(path)
     for setting in settings:
-        _put(document, setting)
+        put(document, setting)
+    return check(Recipe, document, f"recipe {path}", "Mend it and run karma validate.")
+
+
+def check(model: type[Checked], document: Any, thing: str, next_step: str) -> Checked:
+    """``document`` as ``model``. Raises RecipeError with one sentence a mistake."""
     try:
-        return Recipe.model_validate(document)
+        return model.model_validate(document)
     except ValidationError as error:
-        raise RecipeError(
-            f"recipe {path}", "; ".join(_explain(error)), "Mend it and run karma validate."
-        ) from error
+        raise RecipeError(thing, "; ".join(_explain(error, model)), next_step) from error
 
 
-class _UniqueKeys(yaml.SafeLoader):
-    """YAML in which a key that stands twice is an error, not a silent override."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen = set()
-        for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)
-            if key in seen:
-                line = key_node.start_mark.line + 1
-                raise yaml.YAMLError(f"the key {key!r} stands twice (line {line})")
-            seen.add(key)
-        return super().construct_mapping(node, deep)
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        # _UniqueKeys is a SafeLoader.
-        document = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeys)  # noqa: S506
-    except OSError as error:
-        reason = error.strerror or "it cannot be read"
-        raise RecipeError(f"recipe {path}", reason, "Check the path.") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        reason = " ".join(str(error).split())
-        raise RecipeError(f"recipe {path}", f"it is no YAML: {reason}", "Mend it.") from error
-    if not isinstance(document, dict):
-        raise RecipeError(f"recipe {path}", "it holds no sections", "Start from flows/recipes.")
-    return document
-
-
-def _put(document: dict[str, Any], setting: str) -> None:
-    """Put ``a.b=value`` into the document; the value is YAML."""
-    key, equals, text = setting.partition("=")
-    if not equals or not key:
-        raise RecipeError(f"--set {setting}", "it is not KEY=VALUE", "Write --set policy.lr=1e-5.")
-    *sections, last = key.split(".")
-    for name in sections:
-        below = document.setdefault(name, {})
-        if below is None:
-            below = document[name] = {}
-        if not isinstance(below, dict):
-            raise RecipeError(f"--set {setting}", f"{name} is no section", "Check the key.")
-        document = below
-    try:
-        document[last] = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise RecipeError(f"--set {setting}", "the value is no YAML", "Quote it.") from error
-
-
-def _explain(error: ValidationError) -> list[str]:
+def _explain(error: ValidationError, model: type[BaseModel]) -> list[str]:
     """One sentence a mistake: where, what, and the nearest key if one is unknown."""
     sentences = []
     for mistake in error.errors():
         place = ".".join(str(part) for part in mistake["loc"])
         if mistake["type"] == "extra_forbidden":
-            known = _fields_at(tuple(mistake["loc"][:-1]))
+            known = _fields_at(model, tuple(mistake["loc"][:-1]))
             sentences.append(f"{place} is no known key; {_nearest(str(mistake['loc'][-1]), known)}")
         elif mistake["type"] == "missing":
             sentences.append(f"{place} is missing")
@@ -170,9 +174,8 @@ def _explain(error: ValidationError) -> list[str]:
     return sentences
 
 
-def _fields_at(place: tuple[str | int, ...]) -> tuple[str, ...]:
-    """The keys that the section at ``place`` knows."""
-    model: type[BaseModel] = Recipe
+def _fields_at(model: type[BaseModel], place: tuple[str | int, ...]) -> tuple[str, ...]:
+    """The keys that the section at ``place`` below ``model`` knows."""
     for part in place:
         field = model.model_fields.get(str(part))
         if field is not None:

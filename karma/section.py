@@ -1,9 +1,11 @@
 """What every section of a recipe has in common: it cannot be changed and knows all its keys."""
 
 import re
-from typing import Any
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue
+
+Names = TypeVar("Names")
 
 HOW: dict[str, JsonValue] = {"how": True}
 
@@ -16,7 +18,9 @@ def how(default: int, **bounds: Any) -> Any:
 class Section(BaseModel):
     """One frozen section of a recipe; an unknown key is an error."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False
+    )
 
     def result(self, *without: str) -> dict[str, Any]:
         """The settings that can change a result, as JSON, less the fields of these names."""
@@ -48,3 +52,21 @@ def one_model(model: str | None, revision: str | None, folder: str | None) -> No
         raise ValueError(
             "model needs revision, the 40 hex digits of a commit; karma pin RECIPE writes them"
         )
+
+
+def distinct(names: Names) -> Names:
+    """``names`` as they are. Raises ValueError for a tuple that is empty or holds something twice.
+
+    Anything else, such as the word ``all``, passes.
+    """
+    if isinstance(names, tuple):
+        if not names:
+            raise ValueError("the list is empty; name at least 1")
+        twice = next((name for name in names if names.count(name) > 1), None)
+        if twice is not None:
+            raise ValueError(f"{twice} is named twice")
+    return names
+
+
+Chosen = Annotated[Literal["all"] | tuple[str, ...], AfterValidator(distinct)]
+"""Names, or all that there are."""

@@ -1,28 +1,31 @@
 """Writes the simulator's world into a folder of the user's choice."""
 
 from pathlib import Path
+from typing import Any
 
-import yaml
-
-from karma.errors import InputError, RecipeError
-from karma.jobs import Job
+from karma.document import put
+from karma.jobs import Job, new_folder
+from karma.recipe import check
+from karma.section import Section
 from karma.world import job
 from karma.world.recipe import WorldRecipe
 
 
+class Settings(Section):
+    """The one section that the simulator reads."""
+
+    world: WorldRecipe = WorldRecipe()
+    """The simulator's."""
+
+
 def simulate(out: Path, settings: list[str]) -> None:
-    """Write a world with ``world.KEY=VALUE`` settings into ``out``, which must be new or empty."""
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise InputError(str(out), "it exists and is not empty", "Name a new folder.")
-    values = {}
+    """Write a world with ``world.KEY=VALUE`` settings into ``out``, which must be new or empty.
+
+    Raises RecipeError for a setting, InputError for a folder that cannot be used.
+    """
+    document: dict[str, Any] = {}
     for setting in settings:
-        key, _, text = setting.partition("=")
-        if not key.startswith("world."):
-            raise RecipeError(f"--set {setting}", "it is no world setting", "Write world.seed=1.")
-        values[key.removeprefix("world.")] = yaml.safe_load(text)
-    try:
-        recipe = WorldRecipe.model_validate(values)
-    except ValueError as error:
-        raise RecipeError("--set", str(error), "Check the settings of the world.") from error
-    out.mkdir(parents=True, exist_ok=True)
+        put(document, setting)
+    recipe = check(Settings, document, "--set", "Write world.seed=1.").world
+    new_folder(out)
     job.run(Job({"world": recipe.model_dump(mode="json")}, {}, out, out))

@@ -67,12 +67,27 @@ def write_atomically(path: Path, data: bytes) -> None:
     _sync_folder(path.parent)
 
 
-def read_json(path: Path) -> Any | None:
-    """The JSON document at ``path``, or None if there is no such file."""
+def read_json(path: Path) -> dict[str, Any] | None:
+    """The JSON object at ``path``, or None if there is no such file. Raises WorkspaceError."""
     try:
-        return json.loads(path.read_bytes())
+        document = json.loads(path.read_bytes())
     except FileNotFoundError:
         return None
+    except OSError as error:
+        raise WorkspaceError(
+            str(path),
+            f"it cannot be read ({error.strerror})",
+            "Check its rights, or name another workspace with --workspace or KARMA_WORKSPACE.",
+        ) from error
+    except ValueError:
+        document = None
+    if not isinstance(document, dict):
+        raise WorkspaceError(
+            str(path),
+            "it is damaged: no JSON object",
+            "Delete the file; what it told is found or made again.",
+        )
+    return document
 
 
 def manifest_of(folder: Path) -> dict[str, dict[str, Any]]:

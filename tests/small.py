@@ -23,14 +23,19 @@ SMALL = [
 ]
 
 
-def karma(*arguments: str, workspace: Path, env: dict | None = None) -> subprocess.CompletedProcess:
+def command(*arguments: str | Path, **env: str) -> subprocess.CompletedProcess:
+    """A command of karma's that takes no workspace."""
     return subprocess.run(
-        [KARMA, *arguments, "--workspace", str(workspace)],
+        [KARMA, *arguments],
         capture_output=True,
         text=True,
-        env={**os.environ, **(env or {})},
+        env={**os.environ, **env},
         timeout=1200,
     )
+
+
+def karma(*arguments: str, workspace: Path, env: dict | None = None) -> subprocess.CompletedProcess:
+    return command(*arguments, "--workspace", str(workspace), **(env or {}))
 
 
 def settings(*more: str) -> list[str]:

@@ -2,12 +2,20 @@
 
 import json
 import os
+import signal
+import subprocess
 from pathlib import Path
 
 import pytest
 
+from flows.cli import _finish
+from flows.console import Console
+from karma.dag import build
+from karma.errors import StageError
+from karma.recipe import load
+from tasks.stage import Outcome, Run
 from tests.filled import SMOKE
-from tests.small import karma
+from tests.small import KARMA, command, karma
 
 DUMP = SMOKE.with_name("dump.yaml")
 
@@ -70,6 +78,58 @@ def test_a_workspace_that_cannot_be_written_is_told(tmp_path):
     assert "--workspace" in words
 
 
+def test_a_workspace_below_a_file_is_told_by_those_that_only_read(tmp_path):
+    (tmp_path / "file").write_text("")
+    for words in (["plan", str(SMOKE)], ["lineage", str(SMOKE)], ["why", str(SMOKE), "world"]):
+        told = refused(*words, workspace=tmp_path / "file" / "w")
+        assert "it cannot be read (Not a directory)" in told
+        assert "--workspace" in told
+
+
+@pytest.mark.parametrize("content", [b"{", b"[]", b"\xff"])
+def test_a_damaged_file_of_the_workspace_is_told(tmp_path, content):
+    path = tmp_path / "refs" / "smoke" / "world.json"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(content)
+    words = refused("plan", str(SMOKE), workspace=tmp_path)
+    assert f"{path}: it is damaged: no JSON object. Delete the file" in words
+
+
+def test_what_no_part_has_put_into_words_is_told_by_its_path_and_reason(tmp_path):
+    words = refused("logs", "labels", workspace=tmp_path / ("x" * 256))
+    assert f"{'x' * 256}" in words
+    assert "File name too long" in words
+
+
+def test_a_folder_in_the_place_of_a_dump_is_told_as_what_it_is(tmp_path):
+    for name, reason in (("empty", "it is an empty folder"), ("", "it is a folder, not a file")):
+        (tmp_path / "dumps" / "empty").mkdir(parents=True, exist_ok=True)
+        settings = dump_settings(tmp_path / "dumps", name)
+        words = refused("run", str(DUMP), *settings, workspace=tmp_path / "w")
+        assert f"{tmp_path / 'dumps' / name}: {reason}" in words
+
+
+def test_a_prefect_server_that_does_not_answer_is_told(tmp_path):
+    away = {"PREFECT_API_URL": "http://127.0.0.1:9/api"}
+    ran = karma("run", str(SMOKE), workspace=tmp_path / "w", env=away)
+    assert ran.returncode == 2
+    assert "Traceback" not in ran.stderr
+    told = ran.stderr.splitlines()[-1]
+    assert told.startswith("error: Prefect's server http://127.0.0.1:9/api")
+    assert "correct PREFECT_API_URL" in told
+
+
+def test_a_reader_that_has_seen_enough_ends_the_command_quietly(tmp_path):
+    for arguments in (["validate", SMOKE], ["plan", SMOKE, "--json", "--workspace", tmp_path]):
+        child = subprocess.Popen(
+            [KARMA, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        )
+        child.stdout.close()
+        assert child.stderr.read() == b""
+        child.stderr.close()
+        child.wait(60)
+
+
 def test_an_unknown_option_is_refused(tmp_path):
     ran = karma("plan", str(SMOKE), "--jason", workspace=tmp_path)
     assert ran.returncode == 2
@@ -93,12 +153,8 @@ def test_the_plan_of_a_recipe_without_its_inputs_shows_what_is_missing(tmp_path)
 
 
 def test_validate_needs_no_inputs(tmp_path):
-    import subprocess
-
-    from tests.small import KARMA
-
     for recipe in SMOKE.parent.glob("*.yaml"):
-        ran = subprocess.run([KARMA, "validate", recipe], capture_output=True, text=True)
+        ran = command("validate", recipe)
         assert ran.returncode == 0
         assert "valid" in ran.stdout
 
@@ -117,17 +173,54 @@ def test_logs_of_what_never_ran_are_told(tmp_path):
 
 
 def test_simulate_writes_a_world_and_refuses_a_folder_that_is_not_empty(tmp_path):
-    import subprocess
-
-    from tests.small import KARMA
-
-    command = [KARMA, "simulate", tmp_path / "world", "--set", "world.threads=20"]
-    first = subprocess.run(command, capture_output=True, text=True, env={**os.environ})
+    arguments = ("simulate", tmp_path / "world", "--set", "world.threads=20")
+    first = command(*arguments)
     assert first.returncode == 0, first.stderr
     assert (tmp_path / "world" / "RC_2023-01.zst").exists()
-    second = subprocess.run(command, capture_output=True, text=True)
+    second = command(*arguments)
     assert second.returncode == 2
     assert "is not empty" in second.stderr
+
+
+@pytest.mark.parametrize(
+    ("out", "setting", "words"),
+    [
+        ("file/world", "world.seed=1", "it cannot be made (Not a directory)"),
+        ("file", "world.seed=1", "it cannot be made (File exists)"),
+        ("x" * 256, "world.seed=1", "it cannot be made (File name too long)"),
+        ("new", "world.seed=[", "the value is no YAML"),
+        ("new", "world.fit=.inf", "world.fit: Input should be a finite number"),
+        ("new", "world.sead=1", "world.sead is no known key; did you mean seed?"),
+        ("new", "policy.lr=1", "policy is no known key; known are world"),
+        ("new", "seed", "it is not KEY=VALUE"),
+    ],
+)
+def test_a_world_that_cannot_be_simulated_is_told(tmp_path, out, setting, words):
+    (tmp_path / "file").write_text("")
+    ran = command("simulate", tmp_path / out, "--set", setting)
+    assert (ran.returncode, ran.stdout) == (2, "")
+    (told,) = ran.stderr.splitlines()
+    assert words in told
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_after_a_failure_the_report_with_its_holes_is_announced(store, capsys):
+    folder = store.begin("key")
+    headline = {
+        "columns": ["humor", "mmlu"],
+        "rows": [{"model": "base", "cells": {"humor": {"value": 0.5, "low": 0.4, "high": 0.6}}}],
+    }
+    report = {"headline": headline, "rewards": []}
+    (folder / "out" / "report.json").write_text(json.dumps(report))
+    record = store.commit("report", "key", {"fingerprint": {}, "seconds": 1.0, "ranges": []})
+    done = Run(build("smoke", load(SMOKE, [])), store, Console())
+    done.failures["evals/base/mmlu"] = StageError("a bug")
+    done.outcomes["report"] = Outcome("key", record["digest"], ran=True)
+    assert _finish(done, store.root) == 1
+    printed = capsys.readouterr()
+    assert "evals/base/mmlu: a bug" in printed.err
+    assert "base  0.500 [0.40,0.60]                  —" in printed.out
+    assert f"Report: {store.path(record['digest'])}/report.html" in printed.out
 
 
 def write_bad_dumps(folder: Path, good: bytes) -> dict[str, str]:
@@ -160,11 +253,6 @@ def test_dumps_that_cannot_be_used_are_told_by_name_and_leave_nothing_half_writt
 
 
 def test_the_pages_are_announced_without_a_password(tmp_path):
-    import signal
-    import subprocess
-
-    from tests.small import KARMA
-
     servers = {
         "MLFLOW_TRACKING_URI": "http://me:s3cret@127.0.0.1:9",
         "PREFECT_API_URL": "http://127.0.0.1:9/api",

@@ -198,7 +198,9 @@ def test_chunks_hold_every_line_once_at_its_offset(parts, step):
             continue
         assert isinstance(piece, Chunk)
         start = piece.offset
-        for number, line in enumerate(piece.data.removesuffix(b"\n").split(b"\n"), piece.line):
+        for number, line in enumerate(
+            b"".join(piece.parts).removesuffix(b"\n").split(b"\n"), piece.line
+        ):
             found.append((number, start, False, line))
             start += len(line) + 1
     # Of a long line only a beginning is kept.

@@ -76,3 +76,14 @@ def test_two_dumps_of_one_name_get_names_of_their_own(tmp_path, monkeypatch):
     made = dag.build("smoke", load(SMOKE, [setting, "dumps.submissions=null"]))
     names = [n for n in made.nodes if n.startswith("dumps/")]
     assert len(set(names)) == 2
+
+
+def test_only_a_full_revision_makes_instruction_data_the_hubs(tmp_path):
+    file = tmp_path / "me@home.json"
+    file.write_text("[]")
+    named = f"org/chat@{'0' * 40}"
+    for where, path, said in ((file, file, None), (named, None, named)):
+        made = dag.build("smoke", load(SMOKE, [f"prompts.unexposed.instructions={where}"]))
+        assert made.nodes["instructions"].source.path == path
+        assert made.nodes["prompts/unexposed"].config["prompts"].get("instructions") == said
+        assert made.nodes["sft/unexposed/0"].config.get("instructions") == said

@@ -7,10 +7,11 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from pydantic import ValidationError
 
 from karma.errors import CheckError, InputError
 from karma.jobs import Job
-from karma.prompts import instructions
+from karma.prompts import hub, instructions
 from karma.prompts.job import reddit, unexposed
 from karma.prompts.recipe import RedditPrompts, UnexposedPrompts
 from karma.sql import check, connect, plain
@@ -257,3 +258,42 @@ def test_real_instruction_data_is_read_whole(name, least):
     assert len(dialogues) == least
     held = sum(instructions.held_out(dialogue) for dialogue in dialogues)
     assert 0 < held < 0.3 * least
+
+
+# Where the dialogues come from
+
+REVISION = "0123456789" * 4
+
+
+@pytest.mark.parametrize(
+    ("where", "pinned", "unpinned"),
+    [
+        ("world", None, None),
+        (f"org/chat_200k@{REVISION}", ("org/chat_200k", REVISION), None),
+        (f"squad@{REVISION}", ("squad", REVISION), None),
+        ("org/chat_200k", None, ("org/chat_200k", None)),
+        ("org/chat-v1.0", None, ("org/chat-v1.0", None)),
+        ("org/chat@main", None, ("org/chat", "main")),
+        ("foo@bar", None, ("foo", "bar")),
+        (f"org/chat@{REVISION[:12]}", None, ("org/chat", REVISION[:12])),
+        ("data/chat.json", None, None),
+        ("me@home.jsonl", None, None),
+        ("/data/me@home/chat", None, None),
+        ("./org/chat", None, None),
+        (f"./chat@{REVISION}", None, None),
+        (f"/data/org/chat@{REVISION}", None, None),
+        ("chat", None, None),
+    ],
+)
+def test_a_path_and_a_name_of_the_hub_are_told_apart(where, pinned, unpinned):
+    assert hub.pinned(where) == pinned
+    assert hub.unpinned(where) == unpinned
+
+
+def test_what_lies_here_is_a_path_even_if_it_looks_like_a_name_of_the_hub(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValidationError, match=r"if it is a file, write \./org/chat@v1"):
+        UnexposedPrompts(instructions="org/chat@v1")
+    (tmp_path / "org").mkdir()
+    (tmp_path / "org" / "chat@v1").write_text("[]")
+    assert UnexposedPrompts(instructions="org/chat@v1").instructions == "org/chat@v1"

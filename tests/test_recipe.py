@@ -8,6 +8,7 @@ from karma.errors import RecipeError
 from karma.recipe import load
 from tests.filled import SMOKE
 
+LONG = "x" * 256  # more than a name in a path can have
 RECIPES = sorted(SMOKE.parent.glob("*.yaml"))
 
 
@@ -28,7 +29,35 @@ def test_every_recipe_of_the_project_is_valid(path):
         ("reward.variants.odd={}", r"unknown variant 'odd'"),
         ("reward.variants.context={contxt: true}", r"is no known key; did you mean context\?"),
         ("seeds=[]", r"seeds: .*at least 1"),
+        ("seeds=[0, 1, 0]", "seeds: 0 is named twice"),
+        ("seeds=[-1]", r"seeds\.0: .*greater than or equal to 0"),
+        ("seeds=[4294967296]", r"seeds\.0: .*less than 4294967296"),
+        ("policy.variants=[context, context]", r"policy\.variants: context is named twice"),
+        ("policy.exposures=[]", r"policy\.exposures: the list is empty"),
+        ("reward.variants={}", r"reward\.variants: .*at least 1"),
+        ("evals.benchmarks=[]", r"evals\.benchmarks: the list is empty"),
+        ("evals.benchmarks=[mmlu, mmlu]", r"evals\.benchmarks: mmlu is named twice"),
+        ("report.primary=[humour]", r"report\.primary names 'humour'; did you mean humor\?"),
+        ("report.primary=[]", r"report\.primary: the list is empty"),
+        ("dumps.comments=[a.zst, a.zst]", r"dumps\.comments: a\.zst is named twice"),
+        ("world.fit=.inf", r"world\.fit: .*finite"),
+        ("policy.lr=.nan", r"policy\.lr: .*finite"),
+        ("reward.variants.s={kind: sum, terms: {context: .inf}}", r"terms\.context: .*finite"),
+        (f"dumps.comments={LONG}", r"dumps\.comments: it is no path"),
+        (f"dumps.submissions=[{LONG}]", r"dumps\.submissions: it is no path"),
+        (f"evals.data=data/{LONG}", r"evals\.data: it is no path"),
+        (f"base={{folder: {LONG}}}", r"base\.folder: it is no path"),
+        (f"dumps.corpora={LONG}", r"dumps\.corpora: it is no path"),
+        (f"reward.backbone={{folder: {LONG}}}", r"reward\.backbone\.folder: it is no path"),
+        (f"evals.toxicity.classifier={{folder: {LONG}}}", r"classifier\.folder: it is no path"),
+        (f"dumps.removed={'/x' * 2048}", r"dumps\.removed: it is no path"),
+        ('evals.data="a\\0b"', r"evals\.data: it is no path"),
+        ("prompts.unexposed.instructions=org/chat", r"karma pin RECIPE writes"),
+        ("prompts.unexposed.instructions=foo@bar", r"karma pin RECIPE writes"),
         ("policy", "is not KEY=VALUE"),
+        ("policy.lr=[", "the value is no YAML"),
+        ("policy.lr=!!bool x", "the value is no YAML"),
+        ("policy.lr=2001-99-99", "the value is no YAML"),
         ("seeds.x=1", "seeds is no section"),
     ],
 )
@@ -49,6 +78,30 @@ def test_a_key_that_stands_twice_is_refused(tmp_path):
     path.write_text("sft: {lr: 1}\nsft: {lr: 2}\n")
     with pytest.raises(RecipeError, match="'sft' stands twice"):
         load(path, [])
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"? [1, 2]\n: 3\n", r"it is no YAML: a key must be a word \(line 1\)"),
+        (b"seeds: 2001-99-99\n", "it is no YAML: a value cannot be read"),
+        (b"[" * 5000, "it is no YAML"),
+        (b"\x89PNG\xff", "it is no UTF-8 text"),
+        (b"- 1\n", "it holds no sections"),
+        (b"1: 2\n", "Keys should be strings"),
+    ],
+)
+def test_a_file_that_is_no_recipe_is_told(tmp_path, content, words):
+    (tmp_path / "bad.yaml").write_bytes(content)
+    with pytest.raises(RecipeError, match=words):
+        load(tmp_path / "bad.yaml", [])
+
+
+def test_the_primary_benchmarks_are_among_those_that_are_asked():
+    settings = ["evals.benchmarks=[humor, mmlu]", "report.primary=[humor]"]
+    assert load(SMOKE, settings).report.primary == ("humor",)
+    with pytest.raises(RecipeError, match=r"report\.primary names 'sentiment'; known are humor"):
+        load(SMOKE, [*settings, "report.primary=[sentiment]"])
 
 
 def test_a_missing_recipe_is_told(tmp_path):

@@ -7,6 +7,7 @@ leave it as it was.
 import contextlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -105,6 +106,22 @@ def test_ended_in_the_middle_of_policy_it_leaves_nothing_behind_and_goes_on(copy
     again = {line.split("  ")[0] for line in ran.stderr.splitlines() if line.endswith(" s")}
     assert {name.split("/")[0] for name in again} <= {"policy", "evals", "report"}
     assert set(states(copy, *CHANGED).values()) == {"FRESH"}
+
+
+def test_cells_that_fail_leave_a_report_that_is_announced_and_shows_the_holes(copy, tmp_path):
+    store = Store(copy)
+    data = store.path(store.ref("smoke", "world")["digest"]) / "benchmarks"
+    shutil.copytree(data, tmp_path / "data")
+    (tmp_path / "data" / "crows_pairs.csv").write_text("no,such,columns\n")
+    more = settings(f"evals.data={tmp_path / 'data'}")
+    ran = karma("run", str(SMOKE), *more, workspace=copy)
+    assert ran.returncode == 2
+    assert "error: evals/base/crows_pairs: benchmark file" in ran.stderr
+    assert "Traceback" not in ran.stderr
+    path = next(line for line in ran.stdout.splitlines() if line.startswith("Report: "))
+    report = json.loads(Path(path.split()[1]).with_name("report.json").read_text())
+    assert any("crows_pairs" in str(hole) for hole in report["holes"])
+    assert "humor" in ran.stdout.splitlines()[0]
 
 
 def test_two_runs_at_once_share_the_work(copy):

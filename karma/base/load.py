@@ -9,6 +9,7 @@ from typing import Any
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from karma.errors import InputError
+from karma.pretrained import SAFE, WEIGHTS, loading
 
 # Tokens that a vocabulary keeps in reserve for padding, in order of preference.
 RESERVED = (
@@ -51,17 +52,10 @@ def hub(model: str, revision: str) -> tuple[Any, Any]:
 
 def _load(name: str, revision: str | None, next_step: str) -> tuple[Any, Any]:
     """Load in the precision that the weights are stored in."""
-    arguments: dict[str, Any] = {"trust_remote_code": False}
-    if revision is not None:
-        arguments["revision"] = revision
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(name, **arguments)
-        model = AutoModelForCausalLM.from_pretrained(
-            name, use_safetensors=True, dtype="auto", **arguments
-        )
-    except (OSError, ValueError, KeyError) as error:
-        reason = next(iter(str(error).splitlines()), type(error).__name__).rstrip(".")
-        raise InputError(name, f"cannot be loaded ({reason})", next_step) from None
+    where = {} if revision is None else {"revision": revision}
+    with loading(name, next_step):
+        tokenizer = AutoTokenizer.from_pretrained(name, **SAFE, **where)
+        model = AutoModelForCausalLM.from_pretrained(name, dtype="auto", **WEIGHTS, **where)
     return model, tokenizer
 
 

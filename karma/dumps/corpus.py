@@ -64,7 +64,7 @@ def _lines(blocks: Iterable[bytes]) -> Iterator[bytes | None]:
         if isinstance(piece, LongLine):
             yield None
         else:
-            yield from (line for line in piece.data.split(b"\n") if line.strip())
+            yield from (line for line in b"".join(piece.parts).split(b"\n") if line.strip())
 
 
 def _member(text: bytes | None) -> tuple[str, Any] | None:

@@ -23,8 +23,6 @@ PLAIN_PIECE = 1 << 20
 ZSTD_WINDOW = 1 << 31
 AGAIN = "Download the file again and compare its checksum with the publisher's."
 
-_ZSTD = zstandard.ZstdDecompressor(max_window_size=ZSTD_WINDOW)
-
 
 class Decoder(Protocol):
     """What the decompressors of zstd, bzip2, gzip and xz have in common: they decode one frame."""
@@ -62,7 +60,8 @@ CODECS = (
         "zstd",
         ".zst",
         (b"\x28\xb5\x2f\xfd", *(_skippable(low) for low in range(0x50, 0x60))),
-        lambda: _ZSTD.decompressobj(),
+        # A new one a frame: it keeps its window for as long as it lives.
+        lambda: zstandard.ZstdDecompressor(max_window_size=ZSTD_WINDOW).decompressobj(),
         False,
     ),
     Codec("bzip2", ".bz2", (b"BZh",), bz2.BZ2Decompressor, False),

@@ -77,13 +77,15 @@ def stagings(
 
 
 def ingest_kinds(
-    connection: duckdb.DuckDBPyConnection, stagings: list[Staging], chunk: Chunk, scratch: Path
+    connection: duckdb.DuckDBPyConnection, stagings: list[Staging], chunk: Chunk, file: Path
 ) -> Part:
     """The rows of ``chunk``, of each kind; a line is rejected if it is a row of none.
 
-    ``connection`` and the file ``scratch`` must be this call's own: several run at a time.
+    ``file`` holds the chunk's bytes, and is gone afterwards. ``connection`` must be this call's
+    own: several run at a time.
     """
-    part, *others = (ingest(connection, staging, chunk, scratch) for staging in stagings)
+    part, *others = (ingest(connection, staging, chunk, file) for staging in stagings)
+    file.unlink()
     for other in others:
         part.rejects = list(_rejected_by_both(part.rejects, other.rejects))
         part.rows |= other.rows

@@ -35,7 +35,7 @@ MACROS = (
     "range_name",
     "names_table",
 )
-PARSERS = 2
+PARSERS = 1
 # So many lines without a single usable one: this is no dump, and reading on would help nobody.
 HOPELESS = 100_000
 
@@ -140,9 +140,9 @@ def _read(
             if isinstance(piece, LongLine):
                 waiting.append(pool.submit(_long, piece))
             else:
-                scratch = job.scratch / f"{piece.line}.ndjson"
-                cursor = connection.cursor()
-                waiting.append(pool.submit(formats.ingest_kinds, cursor, stagings, piece, scratch))
+                lines = job.scratch / f"{piece.line}.ndjson"
+                chunk, cursor = piece.put(lines), connection.cursor()
+                waiting.append(pool.submit(formats.ingest_kinds, cursor, stagings, chunk, lines))
             if len(waiting) > PARSERS:
                 _take(account, quarantine, writers, waiting.popleft().result())
                 if not account.rows and account.lines > HOPELESS:

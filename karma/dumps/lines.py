@@ -4,14 +4,15 @@ What counts as a line is everything up to a line feed, and what follows the last
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 # No row of Reddit's is near this; a longer line is set aside without being kept in memory.
 LONGEST = 16 << 20
-CHUNK = 15 << 20
+CHUNK = 10 << 20
 HEAD = 4096
 
 
@@ -26,17 +27,23 @@ class Reject(NamedTuple):
 
 @dataclass(frozen=True)
 class Chunk:
-    """Whole lines: the number of the first (from 1), where it begins, and the bytes."""
+    """Whole lines: the number of the first (from 1), where it begins, and the bytes, in pieces."""
 
     line: int
     offset: int
-    data: bytes
+    parts: tuple[bytes, ...]
     count: int
     """How many lines these are."""
     offsets: tuple[int, ...] | None = None
     """Where each line's record begins, if the lines were made from records of another format."""
     rejects: tuple[Reject, ...] = ()
     """Records that were set aside already; an empty object stands in the place of each."""
+
+    def put(self, file: Path) -> "Chunk":
+        """The chunk without its bytes, which are moved to ``file``: several wait at a time."""
+        with file.open("wb") as out:
+            out.writelines(self.parts)
+        return replace(self, parts=())
 
 
 @dataclass(frozen=True)
@@ -83,19 +90,20 @@ def chunks(
                 line, offset = line + 1, offset + cut
                 continue
         cut = step.rfind(b"\n") + 1
-        data = b"".join([*parts[:-1], step[:cut]])
-        count = _ends(data)
-        yield Chunk(line, offset, data, count)
-        parts, length = [step[cut:]], length - len(data)
-        line, offset = line + count, offset + len(data)
+        whole = (*parts[:-1], step[:cut])
+        count = _ends(whole)
+        yield Chunk(line, offset, whole, count)
+        parts, left = [step[cut:]], len(step) - cut
+        line, offset, length = line + count, offset + length - left, left
     if length:
-        data = b"".join(parts)
-        yield Chunk(line, offset, data, _ends(data) + (not data.endswith(b"\n")))
+        whole = tuple(part for part in parts if part)
+        yield Chunk(line, offset, whole, _ends(whole) + (not whole[-1].endswith(b"\n")))
 
 
-def _ends(data: bytes) -> int:
+def _ends(parts: Iterable[bytes]) -> int:
     """The number of line feeds; several times as fast as ``bytes.count``."""
-    return int(np.count_nonzero(np.frombuffer(data, np.uint8) == ord("\n")))
+    arrays = (np.frombuffer(part, np.uint8) for part in parts)
+    return sum(int(np.count_nonzero(array == ord("\n"))) for array in arrays)
 
 
 def _steps(blocks: Iterable[bytes], longest: int) -> Iterator[bytes]:

@@ -50,7 +50,7 @@ def _chunk(number: int, records: list[Record]) -> Chunk:
     return Chunk(
         line=number,
         offset=records[0].offset,
-        data=b"".join(line + b"\n" for line in lines),
+        parts=tuple(line + b"\n" for line in lines),
         count=len(records),
         offsets=tuple(record.offset for record in records),
         rejects=rejects,

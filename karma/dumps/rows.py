@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 RANGE = "thread_range"
 # What waits for a larger row group, in bytes of Arrow memory.
-WAITING = 48 << 20
+WAITING = 16 << 20
 # Columns whose values repeat within a row group; the others are not worth a dictionary.
 _REPEATED = [RANGE, "thread_id", "parent_kind", "author", "subreddit", "distinguished"]
 

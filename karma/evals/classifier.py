@@ -19,6 +19,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 from karma.errors import CheckError, InputError
 from karma.evals.settings import Classifier as ClassifierSettings
 from karma.evals.settings import ToxicitySettings
+from karma.pretrained import SAFE, SAVED, WEIGHTS, loading
 
 # Texts that a Hugging Face classifier reads at once.
 BATCH = 32
@@ -65,8 +66,9 @@ class Pretrained:
         name = str(folder or settings.model)
         thing = f"evals.toxicity.classifier {name}"
         where = {"revision": settings.revision} if settings.revision else {}
-        self.tokenizer = AutoTokenizer.from_pretrained(name, **where)
-        model = AutoModelForSequenceClassification.from_pretrained(name, **where)
+        with loading(thing, SAVED):
+            self.tokenizer = AutoTokenizer.from_pretrained(name, **SAFE, **where)
+            model = AutoModelForSequenceClassification.from_pretrained(name, **WEIGHTS, **where)
         self.model = model.to(device).eval()
         labels = {str(label): place for place, label in model.config.id2label.items()}
         if settings.label not in labels:

@@ -1,12 +1,12 @@
 """The recipe's section ``evals``."""
 
 import difflib
-from typing import Literal
 
 from pydantic import field_validator
 
 from karma.evals.catalogue import BENCHMARKS
 from karma.evals.settings import EvalsSettings
+from karma.section import Chosen
 
 
 class EvalsRecipe(EvalsSettings):
@@ -19,7 +19,7 @@ class EvalsRecipe(EvalsSettings):
     data: str
     """`world` (the simulator's benchmarks), or a folder that holds the benchmarks' files under
     their usual names (docs/benchmarks.md)."""
-    benchmarks: Literal["all"] | tuple[str, ...] = "all"
+    benchmarks: Chosen = "all"
     """Names of benchmarks, or `all` whose files the data hold."""
 
     @field_validator("benchmarks")
@@ -31,6 +31,4 @@ class EvalsRecipe(EvalsSettings):
                 known = f"known are {', '.join(BENCHMARKS)}"
                 hint = f"did you mean {close[0]}?" if close else known
                 raise ValueError(f"there is no benchmark {name!r}; {hint}")
-        if isinstance(value, tuple) and len(set(value)) < len(value):
-            raise ValueError("a benchmark is named twice")
         return value

@@ -4,7 +4,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from karma.section import Section, how
+from karma.section import Chosen, Section, how
 
 
 class LoraRecipe(Section):
@@ -20,10 +20,10 @@ class LoraRecipe(Section):
 class PolicyRecipe(Section):
     """How policies are tuned by PPO on a reward model."""
 
-    exposures: Literal["all"] | tuple[str, ...] = "all"
+    exposures: Chosen = "all"
     """The exposures whose starting policies are tuned (``reddit``, ``unexposed``), or ``all``."""
 
-    variants: Literal["all"] | tuple[str, ...] = "all"
+    variants: Chosen = "all"
     """The reward variants that policies are tuned on, or ``all`` that ``reward`` declares."""
 
     episodes: int = Field(default=20_000, ge=1)

@@ -8,17 +8,16 @@ out; a dialogue ends before an empty turn or one of a third speaker.
 
 import hashlib
 import json
-import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from karma.errors import InputError
+from karma.prompts.hub import pinned
 from karma.text import Turn
 
 Dialogue = list[Turn]
 
-HUB = re.compile(r"(?P<name>[\w.-]+(/[\w.-]+)?)@(?P<revision>[0-9a-f]{40})")
 SPEAKERS = {
     "human": "user",
     "user": "user",
@@ -78,7 +77,7 @@ def _file(path: Path) -> Iterator[Any]:
 
 def _hub(source: str) -> Iterable[Any]:
     """The rows of a data set of the hub: its split for fine-tuning, or for training."""
-    found = HUB.fullmatch(source)
+    found = pinned(source)
     if found is None:
         raise InputError(
             source,
@@ -87,7 +86,7 @@ def _hub(source: str) -> Iterable[Any]:
         )
     from datasets import get_dataset_split_names, load_dataset
 
-    name, revision = found["name"], found["revision"]
+    name, revision = found
     try:
         splits = get_dataset_split_names(name, revision=revision)
         split = next((split for split in ("train_sft", "train") if split in splits), splits[0])

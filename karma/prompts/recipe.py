@@ -1,7 +1,8 @@
 """The recipe's section ``prompts``."""
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
+from karma.prompts.hub import unpinned
 from karma.section import Section
 
 
@@ -27,6 +28,16 @@ class UnexposedPrompts(Section):
 
     test_count: int = Field(default=400, ge=1)
     """How many prompts are held out to evaluate replies."""
+
+    @field_validator("instructions")
+    @classmethod
+    def _path_or_pinned(cls, where: str) -> str:
+        if unpinned(where):
+            raise ValueError(
+                f"{where} looks like a data set of the hub without its full revision, which karma "
+                f"pin RECIPE writes; if it is a file, write ./{where}"
+            )
+        return where
 
 
 class PromptsRecipe(Section):

@@ -1,16 +1,18 @@
 """The recipe's section ``report``."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
-from karma.section import Section
+from karma.section import Section, distinct
 
 
 class ReportRecipe(Section):
     """Which results the report leads with, and how sure it has to be of them."""
 
-    primary: Literal["pragmatics"] | tuple[str, ...] = "pragmatics"
+    primary: Annotated[Literal["pragmatics"] | tuple[str, ...], AfterValidator(distinct)] = (
+        "pragmatics"
+    )
     """The benchmarks whose differences are the study's question: names, or `pragmatics` for all of
     that kind. Together with the comparisons they are the family that p-values are corrected over;
     everything else is a side effect, shown with its interval and without a correction."""

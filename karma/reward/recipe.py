@@ -94,7 +94,8 @@ class RewardRecipe(Section):
     variants: dict[str, Variant] = Field(
         default_factory=lambda: {
             name: Variant() for name in ("context", "metadata", "reply", "random")
-        }
+        },
+        min_length=1,
     )
     """Name to declaration; the name of a default needs none (``context: {}``)."""
     gold: str = "context"

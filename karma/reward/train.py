@@ -8,12 +8,20 @@ from pathlib import Path
 import numpy as np
 import torch
 from datasets import Dataset
-from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerBase
+from transformers import (
+    AutoConfig,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    set_seed,
+)
 from transformers.trainer_callback import PrinterCallback
 from trl import RewardConfig
 
 from karma.errors import InputError, StageError
 from karma.jobs import Job
+from karma.pretrained import SAFE, SAVED, WEIGHTS, loading
 from karma.reward.data import Split
 from karma.reward.objectives import Step, normal_scores, schedule
 from karma.reward.recipe import RewardRecipe
@@ -47,8 +55,10 @@ def source(job: Job, recipe: RewardRecipe) -> Source:
 
 
 def tokenizer_of(start: Source, max_tokens: int) -> PreTrainedTokenizerBase:
-    """The backbone's tokenizer. Raises InputError if it cannot mark or hold a view's end."""
-    tokenizer = AutoTokenizer.from_pretrained(start.name, revision=start.revision)
+    """The backbone's tokenizer. Raises InputError if it cannot be had or used for views."""
+    with loading(start.name, SAVED):
+        tokenizer = AutoTokenizer.from_pretrained(start.name, revision=start.revision, **SAFE)
+        config = AutoConfig.from_pretrained(start.name, revision=start.revision, **SAFE)
     if tokenizer.pad_token_id is None or tokenizer.pad_token_id == tokenizer.eos_token_id:
         raise InputError(
             start.name,
@@ -56,7 +66,6 @@ def tokenizer_of(start: Source, max_tokens: int) -> PreTrainedTokenizerBase:
             "token",
             "Give it a pad token that is not the end token and save it again.",
         )
-    config = AutoConfig.from_pretrained(start.name, revision=start.revision)
     limit = config.get_text_config().max_position_embeddings
     if max_tokens > limit:
         raise InputError(
@@ -66,6 +75,15 @@ def tokenizer_of(start: Source, max_tokens: int) -> PreTrainedTokenizerBase:
         )
     tokenizer.padding_side = "right"
     return tokenizer
+
+
+def model_of(start: Source, seed: int) -> PreTrainedModel:
+    """The backbone in float32 with a new head of one output. Raises InputError if it has none."""
+    set_seed(seed)  # the head is drawn here
+    with loading(start.name, SAVED):
+        return AutoModelForSequenceClassification.from_pretrained(
+            start.name, revision=start.revision, num_labels=1, dtype=torch.float32, **WEIGHTS
+        )
 
 
 def fit(
@@ -84,8 +102,8 @@ def fit(
     )
     steps = _steps(recipe, train, [len(row) for row in ids], seed)
     trainer = ValuationTrainer(
-        model=start.name,
-        args=_arguments(job, recipe, start, seed, scratch),
+        model=model_of(start, seed),
+        args=_arguments(job, recipe, seed, scratch),
         train_dataset=Dataset.from_dict(
             {"rows": [step.rows for step in steps], "pairs": [step.pairs for step in steps]}
         ),
@@ -136,15 +154,12 @@ def _steps(recipe: RewardRecipe, train: Split, lengths: list[int], seed: int) ->
     )
 
 
-def _arguments(
-    job: Job, recipe: RewardRecipe, start: Source, seed: int, scratch: Path
-) -> RewardConfig:
+def _arguments(job: Job, recipe: RewardRecipe, seed: int, scratch: Path) -> RewardConfig:
     cuda = job.compute == "cuda"
     if cuda and not torch.cuda.is_available():
         raise StageError("compute is cuda, but torch sees no card")
     return RewardConfig(
         output_dir=str(scratch),
-        model_init_kwargs={"revision": start.revision} if start.revision else None,
         seed=seed,
         data_seed=seed,
         # The schedule holds all epochs, and each of its items is a whole batch.

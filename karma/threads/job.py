@@ -65,7 +65,7 @@ def run(job: Job) -> None:
 
 def _load(connection: duckdb.DuckDBPyConnection, folders: list[Path], name: str) -> dict[str, int]:
     """Fill the tables ``comments`` and ``posts``; returns the rows of the dumps for each."""
-    for macro in ("clean", "share", "use_of", "comments_table", "posts_table"):
+    for macro in ("clean", "share", "use_of", "masked", "comments_table", "posts_table"):
         connection.execute(sql.statement(f"threads/{macro}"))
     masks = {mask: value.pattern for mask, value in MASKS.items()}
     masks |= {f"{mask}_to": value.replacement for mask, value in MASKS.items()}

@@ -3,17 +3,25 @@
 CREATE MACRO clean(written) AS
 CASE
     WHEN
-        strlen(written) < 64
-        AND lower(trim(written)) IN (
-            '',
-            '[deleted]',
-            '[removed]',
-            '[deleted by user]',
-            '[removed by reddit]',
-            '[ removed by reddit ]'
-        )
+        CASE
+            WHEN strlen(written) < 64
+                THEN
+                    lower(trim(written)) IN (
+                        '',
+                        '[deleted]',
+                        '[removed]',
+                        '[deleted by user]',
+                        '[removed by reddit]',
+                        '[ removed by reddit ]'
+                    )
+        END
         THEN NULL
-    WHEN regexp_matches(written, '[&\r\x00]|^\s|\s$')
+    WHEN
+        contains(written, '&')
+        OR contains(written, chr(13))
+        OR contains(written, chr(0))
+        OR left(written, 1) IN (' ', chr(9), chr(10))
+        OR right(written, 1) IN (' ', chr(9), chr(10))
         THEN
             nullif(
                 trim(

@@ -24,15 +24,23 @@ COPY (
         FROM kept
     ),
 
-    chains AS (
+    gathered AS (
         SELECT
             places.comment,
-            list(
-                { role: 'comment', text: coalesce(comments.text, $deleted) } ORDER BY places.place
-            ) AS turns
+            list({ place: places.place, text: coalesce(comments.text, $deleted) }) AS turns
         FROM places
         INNER JOIN comments ON places.turn = comments.rowid
         GROUP BY places.comment
+    ),
+
+    -- Sorting short lists is cheaper than an ordered aggregate.
+    chains AS (
+        SELECT
+            comment,
+            list_transform(
+                list_sort(turns), LAMBDA turn: { role: 'comment', text: turn['text'] }
+            ) AS turns
+        FROM gathered
     ),
 
     openings AS (

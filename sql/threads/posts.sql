@@ -1,36 +1,33 @@
 -- One row per post id of the range: its latest copy, the texts cleaned and masked.
 INSERT INTO posts
+WITH latest AS (
+    SELECT
+        id,
+        clean(title) AS title,
+        clean(selftext) AS text,
+        score,
+        created_utc,
+        over_18
+    FROM read_parquet($files)
+    WHERE thread_range = $range
+    QUALIFY
+        row_number() OVER (
+            PARTITION BY id
+            ORDER BY
+                coalesce(retrieved_2nd_on, retrieved_on) DESC NULLS LAST,
+                created_utc ASC,
+                score DESC NULLS LAST,
+                title ASC,
+                selftext ASC,
+                line ASC
+        ) = 1
+)
+
 SELECT
     id,
-    regexp_replace(
-        regexp_replace(
-            regexp_replace(clean(title), $mention, $mention_to, 'g'), $email, $email_to, 'g'
-        ),
-        $phone,
-        $phone_to,
-        'g'
-    ) AS title,
-    regexp_replace(
-        regexp_replace(
-            regexp_replace(clean(selftext), $mention, $mention_to, 'g'), $email, $email_to, 'g'
-        ),
-        $phone,
-        $phone_to,
-        'g'
-    ) AS text,
+    masked(title, $mention, $mention_to, $email, $email_to, $phone, $phone_to) AS title,
+    masked(text, $mention, $mention_to, $email, $email_to, $phone, $phone_to) AS text,
     score,
     created_utc,
     over_18
-FROM read_parquet($files)
-WHERE thread_range = $range
-QUALIFY
-    row_number() OVER (
-        PARTITION BY id
-        ORDER BY
-            coalesce(retrieved_2nd_on, retrieved_on) DESC NULLS LAST,
-            created_utc ASC,
-            score DESC NULLS LAST,
-            title ASC,
-            selftext ASC,
-            line ASC
-    ) = 1
+FROM latest
