@@ -706,3 +706,31 @@ def test_bfloat16_begins_at_the_starting_policy_and_keeps_weights_single(tmp_pat
     assert {weight.dtype for weight in given.model.parameters()} == {torch.float32}
     exact = trained(tmp_path / "exact", study(sft, length, critic=critic))
     assert first["entropy"] == pytest.approx(exact.curves[0]["entropy"], rel=0.01)
+
+
+def test_attention_is_torchs_own_fused_one(sft):
+    given = study(sft, length, critic="separate")
+    assert given.model.policy.config._attn_implementation == "sdpa"
+    assert given.model.trunk.config._attn_implementation == "sdpa"
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("how", MANNERS, ids=manner)
+def test_a_card_makes_what_a_cpu_makes(tmp_path, sft, how):
+    given = inputs(tmp_path, sft)
+    found = {}
+    for name, compute, precision in (
+        ("cpu", "cpu", "float32"),
+        ("single", "cuda", "float32"),
+        ("half", "cuda", "auto"),
+    ):
+        section = PolicyRecipe.model_validate({**PPO, **how, "precision": precision})
+        config = {"policy": section.model_dump(mode="json"), "exposure": "reddit", "seed": 0}
+        out, scratch = tmp_path / name, tmp_path / f"{name}.scratch"
+        out.mkdir()
+        scratch.mkdir()
+        run(Job(config, given, out, scratch, compute=compute))
+        found[name] = json.loads((out / "curves.json").read_text())
+    assert found["single"][0] == pytest.approx(found["cpu"][0], rel=1e-3, abs=1e-3)
+    assert found["half"][0]["entropy"] == pytest.approx(found["cpu"][0]["entropy"], rel=0.01)
+    assert abs(found["half"][0]["kl"]) < 0.05

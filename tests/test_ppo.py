@@ -439,6 +439,16 @@ def test_a_loss_that_is_no_number_moves_no_weight(what):
     assert all(torch.equal(p, before[name]) for name, p in model.named_parameters())
 
 
+def test_a_gradient_that_is_infinite_moves_no_weight():
+    model, _, rollout, goal, settings = ready("shared")
+    model.head.weight.register_hook(lambda gradient: gradient * math.inf)
+    before = {name: p.detach().clone() for name, p in model.named_parameters()}
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
+    with pytest.raises(NotFiniteError, match=r"the gradient is (inf|nan)"):
+        ppo.update(model, optimizer, rollout, goal, settings, torch.Generator(), tokens())
+    assert all(torch.equal(p, before[name]) for name, p in model.named_parameters())
+
+
 def test_micro_batches_keep_to_their_budget_and_lose_no_row():
     sizes = [9, 3, 30, 4, 4, 12]
     pieces = list(micro_batches(sizes, [5, 4, 3, 2, 1, 0], 12))
