@@ -4,6 +4,9 @@ import hashlib
 import json
 import re
 import resource
+import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -35,6 +38,7 @@ from karma.policy.study import Study
 from karma.policy.train import train
 from karma.reward.views import Slot
 from karma.text import Turn
+from tests.small import wait_until
 
 PPO: dict[str, Any] = {
     "episodes": 40,
@@ -518,6 +522,31 @@ def test_two_processes_make_what_one_makes(tmp_path, sft, critic):
     for row, expected in zip(second, first, strict=True):
         assert row == pytest.approx(expected, rel=1e-3, abs=1e-4)
     assert (two / "samples.jsonl").read_bytes() == (one / "samples.jsonl").read_bytes()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("processes", [1, 2])
+def test_a_job_that_was_killed_by_force_ends_with_equal_digests(tmp_path, sft, processes):
+    given = inputs(tmp_path, sft)
+    settings = {"episodes": 400, "checkpoint_every": 1, "critic": "separate", "kl_grid": [0.001]}
+    settings["processes"] = processes
+    expected = digests(policy(tmp_path / "whole", given, **settings))
+    section = PolicyRecipe.model_validate({**PPO, **settings}).model_dump(mode="json")
+    spec = {
+        "job": "karma.policy.job:run",
+        "config": {"policy": section, "exposure": "reddit", "variant": "random", "seed": 0},
+        "inputs": {role: str(path) for role, path in given.items()},
+        "compute": "cpu",
+    }
+    (tmp_path / "spec.json").write_text(json.dumps(spec))
+    command = [sys.executable, "-m", "karma.jobs", tmp_path / "spec.json", tmp_path / "cut"]
+    job = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    wait_until((tmp_path / "cut.scratch" / "checkpoint.pt").exists, 120)
+    job.kill()
+    job.wait()
+    assert not (tmp_path / "cut" / "curves.json").exists()
+    shutil.rmtree(tmp_path / "cut")
+    assert digests(policy(tmp_path / "cut", given, **settings)) == expected
 
 
 @pytest.mark.slow

@@ -15,15 +15,8 @@ from karma.policy.faults import NotFiniteError
 from karma.policy.memory import Budget
 from karma.policy.models import ActorCritic, value_head
 from karma.policy.recipe import PolicyRecipe
-from karma.policy.rollout import (
-    Rollout,
-    Sampling,
-    evaluate,
-    micro_batches,
-    roll_out,
-    sample,
-    uniform,
-)
+from karma.policy.rollout import Rollout, evaluate, micro_batches, roll_out
+from karma.policy.sample import Sampling, sample, uniform
 
 VOCABULARY, PAD, EOS = 30, 0, 2
 PROMPTS = [[1, 5, 6, 7, 8, 9, 10], [1, 11], [1, 12, 13, 14], [1, 15, 16], [1, 17, 4, 4, 4]]

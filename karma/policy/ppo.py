@@ -4,8 +4,8 @@ A reply's tokens are the actions. ``(replies, tokens)`` tensors are padded on th
 says which places hold a token of the reply: all up to its end-of-text token, that included, nothing
 after. A token's reward is its share of the KL penalty; the last one also gets the score.
 
-Left out on purpose: sampling (``rollout``), what the rewards are (``rewards``), the loop over steps
-(``train``).
+Left out on purpose: sampling (``sample``, ``rollout``), what the rewards are (``rewards``), the
+loop over steps (``train``).
 
 Sources:
   Schulman et al. 2017, Proximal Policy Optimization Algorithms, arXiv 1707.06347

@@ -10,7 +10,8 @@ import torch
 from karma.policy import monitor, ppo
 from karma.policy.prompts import Prompt, chosen, generator
 from karma.policy.rewards import ask, shape
-from karma.policy.rollout import Rollout, join, roll_out, uniform
+from karma.policy.rollout import Rollout, join, roll_out
+from karma.policy.sample import uniform
 from karma.policy.study import Study
 
 

@@ -10,7 +10,7 @@ from karma.policy.models import ActorCritic
 from karma.policy.prompts import Prompt, generator
 from karma.policy.recipe import PolicyRecipe
 from karma.policy.rewards import Reward
-from karma.policy.rollout import Sampling, sample, uniform
+from karma.policy.sample import Sampling, sample, uniform
 from karma.policy.team import ALONE, Team
 from karma.reward.views import Slot
 from karma.text import Turn

@@ -16,7 +16,8 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 from karma.policy import models
 from karma.policy.prompts import Prompt
 from karma.policy.recipe import PolicyRecipe
-from karma.policy.rollout import roll_out, sample, uniform
+from karma.policy.rollout import roll_out
+from karma.policy.sample import sample, uniform
 from karma.policy.step import learn, look
 from karma.policy.study import Study
 from karma.reward.score import Model
