@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from karma.errors import StageError, UserError
-from karma.plan import FAILED, FRESH, MISSING, Plan
+from karma.nodes import STAGES
+from karma.plan import FAILED, FRESH, MISSING, Entry, Plan
 from karma.plan import plan as make_plan
 from karma.recipe import Recipe, load
 from karma.store import Store
@@ -110,12 +111,21 @@ def run(
         _print_plan(before)
         return 0
     _refuse_missing(before)
+    if document.compute == "cuda" and any(STAGES[e.node.stage].trained for e in _jobs(before)):
+        from karma.worker import cards
+
+        cards()
     if not before.to_run:
         print(f"{recipe.stem}: all {len(before.entries)} instances are up to date; nothing ran.")
         _flush(store)
         digest = before.entries["report"].digest
         return _conclude(document, digest, store, workspace)
     return _finish(_run(before, store), workspace)
+
+
+def _jobs(plan: Plan) -> list[Entry]:
+    """What a run would have to do or look at, without the inputs."""
+    return [entry for entry in plan.to_run if entry.node.source is None]
 
 
 def _refuse_missing(plan: Plan) -> None:
@@ -144,7 +154,7 @@ def _run(plan: Plan, store: Store) -> "Run":
     from flows.console import Console
     from flows.server import server
 
-    stale = sum(entry.node.source is None for entry in plan.to_run)
+    stale = len(_jobs(plan))
     # Workers and the server see that this process is gone and end; what is done is kept.
     signal.signal(signal.SIGINT, lambda *_: _interrupted())
     with Console() as console:

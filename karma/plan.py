@@ -19,8 +19,9 @@ import hashlib
 from dataclasses import dataclass, field
 from typing import Any
 
-from karma.dag import Dag, Extent, Node, Source, build, fingerprint
+from karma.dag import Dag, build, fingerprint
 from karma.fingerprint import Cause, differences, key_of
+from karma.nodes import Extent, Node, Source
 from karma.recipe import Recipe
 from karma.store import Store, canonical
 

@@ -10,7 +10,14 @@ import types
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar, Union, get_args, get_origin
 
-from pydantic import AfterValidator, BaseModel, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from karma.base.recipe import BaseRecipe
 from karma.document import put, read
@@ -43,6 +50,12 @@ class Gates(Section):
     reward_beats_length: Literal["off", "warn", "fail"] = "warn"
     """Every trained reward predicts karma better than the reply's length alone; ``fail`` ends
     the run with exit code 3."""
+
+    @field_validator("reward_beats_length", mode="before")
+    @classmethod
+    def _off_without_quotes(cls, value: Any) -> Any:
+        """YAML reads a bare ``off`` as false."""
+        return "off" if value is False else value
 
 
 class Recipe(Section):

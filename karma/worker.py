@@ -150,14 +150,25 @@ class Pool:
                 worker.close()
 
 
-def gpus() -> tuple[str, ...]:
-    """The CUDA cards of this machine that a job may use, by number; torch is not asked."""
+def cards() -> tuple[str, ...]:
+    """The CUDA cards of this machine that a job may use, by number; torch is not asked.
+
+    Raises InputError if there is none.
+    """
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is not None:
-        return tuple(card for card in visible.split(",") if card not in ("", "-1"))
-    folder = Path("/proc/driver/nvidia/gpus")
-    count = len(list(folder.iterdir())) if folder.is_dir() else 0
-    return tuple(str(number) for number in range(count))
+        found = tuple(card for card in visible.split(",") if card not in ("", "-1"))
+    else:
+        folder = Path("/proc/driver/nvidia/gpus")
+        count = len(list(folder.iterdir())) if folder.is_dir() else 0
+        found = tuple(str(number) for number in range(count))
+    if not found:
+        raise InputError(
+            "compute: cuda",
+            "this machine has no CUDA card",
+            "Run on one that has, or set compute=cpu.",
+        )
+    return found
 
 
 def main() -> None:

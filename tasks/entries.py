@@ -4,7 +4,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from karma.dag import STAGES, Node
+from karma.nodes import STAGES, Node
 from karma.store import read_json
 
 if TYPE_CHECKING:

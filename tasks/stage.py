@@ -19,10 +19,11 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
 from karma import worker
-from karma.dag import SOURCES, STAGES, Dag, Node, fingerprint
+from karma.dag import Dag, fingerprint
 from karma.errors import InputError, StageError, UserError
 from karma.fingerprint import key_of
 from karma.journal import Journal
+from karma.nodes import SOURCES, STAGES, Node
 from karma.plan import source_digest
 from karma.store import Store
 from tasks import entries
@@ -69,7 +70,7 @@ class Run:
         self._pool = worker.Pool(slots)
         self._cards: worker.Pool | None = None
         if dag.settings.compute == "cuda":
-            self._cards = worker.Pool(0, _cards())
+            self._cards = worker.Pool(0, worker.cards())
 
     def pool(self, stage: str) -> worker.Pool:
         """The workers that run a stage's jobs: a card's for a trained stage, if there are cards."""
@@ -82,17 +83,6 @@ class Run:
         self._pool.close()
         if self._cards is not None:
             self._cards.close()
-
-
-def _cards() -> tuple[str, ...]:
-    cards = worker.gpus()
-    if not cards:
-        raise InputError(
-            "compute: cuda",
-            "this machine has no CUDA card",
-            "Run on one that has, or set compute=cpu.",
-        )
-    return cards
 
 
 def bring_up_to_date(run: Run, instance: str) -> State:

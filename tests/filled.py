@@ -7,7 +7,8 @@ own: the mechanism is tested in seconds, the stages in their own tests.
 import json
 from pathlib import Path
 
-from karma.dag import BENCHMARKS, Node, fingerprint
+from karma.dag import BENCHMARKS, fingerprint
+from karma.nodes import Node
 from karma.plan import FRESH, plan
 from karma.recipe import Recipe
 from karma.store import Store

@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
-from karma.dag import Dag, Extent, build
+from karma.dag import Dag, build
 from karma.jobs import call
 from karma.labels.card_text import FILTERS
 from karma.markdown import plain
+from karma.nodes import Extent
 from karma.recipe import Recipe, load
 from karma.sql import SQL
 from tests.filled import SMOKE

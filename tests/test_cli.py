@@ -268,3 +268,11 @@ def test_the_pages_are_announced_without_a_password(tmp_path):
     child.communicate(timeout=30)
     assert lines[0] == "MLflow:  http://127.0.0.1:9\n"
     assert not any("s3cret" in line for line in lines)
+
+
+def test_cuda_without_a_card_is_refused_before_anything_starts(tmp_path):
+    env = {"CUDA_VISIBLE_DEVICES": ""}
+    ran = karma("run", str(SMOKE), "--set", "compute=cuda", workspace=tmp_path / "w", env=env)
+    assert ran.returncode == 2
+    assert "compute: cuda: this machine has no CUDA card" in ran.stderr
+    assert "starting Prefect" not in ran.stderr

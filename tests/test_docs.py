@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from karma.dag import STAGES
 from karma.dumps.columns import CommentColumns, SubmissionColumns
 from karma.evals.catalogue import BENCHMARKS
+from karma.nodes import STAGES
 from karma.plan import STATES
 from karma.recipe import load
 from karma.reward.recipe import DEFAULTS

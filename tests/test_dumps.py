@@ -19,8 +19,11 @@ from hypothesis import strategies as st
 from karma.dumps import privacy
 from karma.dumps.job import run
 from karma.dumps.lines import Chunk, LongLine, chunks
-from karma.errors import InputError
+from karma.errors import InputError, RecipeError
+from karma.inputs import dump_nodes
 from karma.jobs import Job
+from karma.recipe import load
+from tests.filled import SMOKE
 
 REDDIT = Path(__file__).parents[2] / "shared" / "data" / "reddit"
 needs_reddit = pytest.mark.skipif(not REDDIT.exists(), reason="the real dumps are not here")
@@ -319,3 +322,12 @@ def test_the_same_file_gives_the_same_bytes(tmp_path):
 )
 def test_mentions_addresses_and_numbers_are_masked(text, masked):
     assert privacy.masked(text) == masked
+
+
+def test_a_dump_that_is_named_twice_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setenv("KARMA_SALT", "pepper")
+    write(tmp_path / "RC_2006-01.zst", lines(comment("a")))
+    names = f"[{tmp_path}/RC_*.zst, {tmp_path}/RC_2006-01.zst]"
+    recipe = load(SMOKE, [f"dumps.comments={names}", "dumps.submissions=null"])
+    with pytest.raises(RecipeError, match=r"RC_2006-01\.zst: it is named 2 times"):
+        dump_nodes(recipe)

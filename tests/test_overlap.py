@@ -9,6 +9,7 @@ import pytest
 
 from karma import dag
 from karma.jobs import Job
+from karma.nodes import Extent
 from karma.prompts.job import unexposed
 from karma.prompts.overlap import run
 from karma.prompts.recipe import UnexposedPrompts
@@ -81,7 +82,7 @@ def test_the_text_of_a_base_that_is_trained_here_is_looked_at(tmp_path):
 
 
 def test_nothing_that_is_trained_depends_on_the_comparison():
-    extent = dag.Extent(tuple(RANGES), "2023-01")
+    extent = Extent(tuple(RANGES), "2023-01")
     recipe = load(SMOKE, [])
     names = [n for n in dag.build("smoke", recipe).nodes if n.startswith("dumps/")]
     made = dag.build("smoke", recipe, dict.fromkeys(names, extent))

@@ -138,3 +138,7 @@ def test_every_field_of_a_recipe_has_a_help_text():
 def test_a_recipe_path_is_told_when_it_is_a_folder(tmp_path):
     with pytest.raises(RecipeError, match="Is a directory"):
         load(Path(tmp_path), [])
+
+
+def test_a_gate_can_be_off_without_quotes():
+    assert load(SMOKE, ["gates.reward_beats_length=off"]).gates.reward_beats_length == "off"

@@ -8,8 +8,9 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from karma.dag import Extent, build
+from karma.dag import build
 from karma.jobs import Job
+from karma.nodes import Extent
 from karma.recipe import load
 from karma.threads.job import run
 from tests.filled import SMOKE

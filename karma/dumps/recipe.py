@@ -30,7 +30,7 @@ class DumpsRecipe(Section):
     bots: tuple[str, ...] = ()
     """Accounts that are programs, beside those of karma/dumps/bots.txt."""
     memory_mb: int = how(1024, ge=256)
-    """What the database may use (MiB) beside the decoder's window; more than that goes to disk."""
+    """What a job may use (MiB), about, beside the decoder's window."""
 
 
 def corpus_files(folder: Path) -> tuple[Path, ...]:

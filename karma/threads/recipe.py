@@ -96,7 +96,7 @@ class ThreadsRecipe(Section):
     uses: UseShares = UseShares()
     """What the training threads are used for."""
     memory_mb: int = how(2048, ge=256)
-    """What the database may use (MiB); more than that goes to disk."""
+    """What a job may use (MiB), about; more than that goes to disk."""
 
     @field_validator("languages", mode="before")
     @classmethod

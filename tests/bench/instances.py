@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from karma.dag import Dag, Node, build, fingerprint
+from karma.dag import Dag, build, fingerprint
 from karma.fingerprint import PROJECT
+from karma.nodes import Node
 from karma.plan import FRESH, Entry, Plan, plan
 from karma.recipe import Recipe, load
 from karma.store import Store

@@ -1,0 +1,228 @@
+"""The nodes that are inputs (files, folders, hub names), and the dumps among them.
+
+Which files there are is asked of the disk here, and nowhere else in the DAG.
+"""
+
+import glob
+import hashlib
+import hmac
+import os
+import re
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from karma.dumps.columns import separator
+from karma.dumps.recipe import CORPUS, UTTERANCES, corpus_files
+from karma.errors import InputError, RecipeError
+from karma.evals.catalogue import BENCHMARKS
+from karma.nodes import STAGES, Node, Source, beside
+from karma.prompts.hub import pinned
+from karma.recipe import Recipe
+from karma.world.recipe import COMMENTS, SIMULATED, SUBMISSIONS
+
+
+def input_nodes(recipe: Recipe) -> list[Node]:
+    """What the recipe reads, but for its dumps."""
+    world = Node("world", config={"world": recipe.world.result()}, job=STAGES["world"].job)
+    nodes = [world]
+    nodes.append(_instructions(recipe.prompts.unexposed.instructions))
+    nodes.append(
+        Node(
+            "source/base_text",
+            inputs={"world": "world"},
+            source=Source(member="base_text.jsonl"),
+        )
+    )
+    classifier = recipe.evals.toxicity.classifier
+    folders = {
+        "source/base": recipe.base.folder,
+        "source/backbone": recipe.reward.backbone and recipe.reward.backbone.folder,
+        "source/toxicity_classifier": classifier and classifier.folder,
+    }
+    nodes += [_folder(name, Path(folder)) for name, folder in folders.items() if folder]
+    if recipe.dumps.removed is not None:
+        nodes.append(_file("source/removed", Path(recipe.dumps.removed)))
+    nodes += [_benchmark(name, recipe.evals.data) for name in _benchmarks(recipe)]
+    return nodes
+
+
+def _file(name: str, path: Path) -> Node:
+    return Node(name, source=Source(path=path, files=(path,) if path.exists() else ()))
+
+
+def _folder(name: str, path: Path) -> Node:
+    files = tuple(sorted(p for p in path.rglob("*") if p.is_file())) if path.is_dir() else ()
+    return Node(name, source=Source(path=path, files=files))
+
+
+def _instructions(where: str) -> Node:
+    if where == "world":
+        source = Source(member="instructions.json")
+        return Node("instructions", inputs={"world": "world"}, source=source)
+    if pinned(where):
+        return Node("instructions", source=Source(revision=where))
+    return _file("instructions", Path(where))
+
+
+def _benchmark(name: str, data: str) -> Node:
+    patterns = BENCHMARKS[name].files
+    node = f"benchmark/{name}"
+    if data == "world":
+        source = Source(member="benchmarks", patterns=patterns)
+        return Node(node, inputs={"world": "world"}, source=source)
+    folder = Path(data)
+    found = {pattern: sorted(folder.glob(pattern)) for pattern in patterns}
+    lacking = [pattern for pattern, files in found.items() if not files]
+    if lacking:
+        return Node(node, source=Source(path=folder / lacking[0]))
+    files = tuple(sorted(path for files in found.values() for path in files))
+    return Node(node, source=Source(path=folder, files=files))
+
+
+def _benchmarks(recipe: Recipe) -> list[str]:
+    """The benchmarks that read files: those the recipe names, or all that its data hold."""
+    names = [n for n in chosen(recipe) if BENCHMARKS[n].files]
+    if recipe.evals.data == "world":
+        return [n for n in names if n in SIMULATED]
+    if recipe.evals.benchmarks != "all":
+        return names
+    folder = Path(recipe.evals.data)
+    if not folder.is_dir():
+        return names  # a plan can be made without them; a run says which file is missing
+    held = [n for n in names if all(any(folder.glob(p)) for p in BENCHMARKS[n].files)]
+    if not held:
+        raise RecipeError(
+            f"evals.data {folder}",
+            "it holds no benchmark's files",
+            "docs/benchmarks.md lists the names that they must have.",
+        )
+    return held
+
+
+def chosen(recipe: Recipe) -> list[str]:
+    """The benchmarks that the recipe names, there or not."""
+    chosen = recipe.evals.benchmarks
+    return list(BENCHMARKS) if chosen == "all" else list(chosen)
+
+
+def dump_nodes(recipe: Recipe) -> list[Node]:
+    """The dumps and their files. Raises RecipeError if a file is named twice."""
+    section = recipe.dumps
+    found = [
+        (kind, source.member or str(source.path), source)
+        for kind, value in (("comments", section.comments), ("submissions", section.submissions))
+        for pattern in _patterns(value)
+        for source in _dump_files(pattern, kind)
+    ]
+    folders = [folder for pattern in _patterns(section.corpora) for folder in _corpora(pattern)]
+    found += [(CORPUS, str(folder), _corpus(folder)) for folder in folders]
+    _require_once([source for _, _, source in found])
+    seen: set[str] = set()
+    nodes: list[Node] = []
+    for kind, whole, source in found:
+        nodes += _dump(recipe, kind, _unique(whole, seen), source)
+    return nodes
+
+
+def _require_once(sources: list[Source]) -> None:
+    """A file that is read twice would count twice. Raises RecipeError."""
+    paths = Counter(source.path.absolute() for source in sources if source.path is not None)
+    for path, times in paths.items():
+        if times > 1:
+            raise RecipeError(
+                f"dumps {path}", f"it is named {times} times", "Let globs and names not overlap."
+            )
+
+
+def _patterns(value: str | tuple[str, ...] | None) -> list[str]:
+    return [value] if isinstance(value, str) else list(value or ())
+
+
+def _globbed(pattern: str) -> list[Path]:
+    """What a path or a glob names, there or not; nothing if a glob names nothing."""
+    found = sorted(glob.glob(pattern)) if any(s in pattern for s in "*?[") else [pattern]  # noqa: PTH207
+    return [Path(f) for f in found]
+
+
+def _dump_files(pattern: str, kind: str) -> list[Source]:
+    """The files that a pattern names; one without files if there are none, which a run refuses."""
+    if pattern == "world":
+        return [Source(member=COMMENTS if kind == "comments" else SUBMISSIONS)]
+    found = _globbed(pattern) or [Path(pattern)]
+    return [Source(path=path, files=(path,) if path.is_file() else ()) for path in found]
+
+
+def _corpora(pattern: str) -> list[Path]:
+    """The folders that a pattern names; the pattern itself if there are none, for a run to tell."""
+    return [path for path in _globbed(pattern) if path.is_dir()] or [Path(pattern)]
+
+
+def _corpus(folder: Path) -> Source:
+    """A ConvoKit corpus; without files if it holds no utterances, which a run refuses."""
+    files = corpus_files(folder)
+    return Source(path=folder, files=files) if files else Source(path=folder / UTTERANCES[0])
+
+
+def _unique(whole: str, seen: set[str]) -> str:
+    """A name for a dump, from its path; with a short hash if the name repeats or is unusual."""
+    name = Path(whole).name
+    plain = re.sub(r"[^A-Za-z0-9._-]", "_", name)
+    if plain != name or plain in seen:
+        plain = f"{plain}-{hashlib.sha256(whole.encode()).hexdigest()[:8]}"
+    seen.add(plain)
+    return plain
+
+
+def _dump(recipe: Recipe, kind: str, name: str, source: Source) -> list[Node]:
+    simulated = bool(source.member)
+    inputs = {"file": f"source/{name}"}
+    if recipe.dumps.removed is not None:
+        inputs["removed"] = "source/removed"
+    section = recipe.dumps.result("comments", "submissions", "corpora", "csv", "removed")
+    config = {
+        "dumps": section,
+        "name": name,
+        "kind": kind,
+        "width": recipe.threads.width,
+        "simulated": simulated,
+        "salt": "" if simulated else _salt(),
+    }
+    if source.path is not None and kind != CORPUS and separator(source.path.name) is not None:
+        config["csv"] = _table(recipe, kind, source.path)
+    above = {"world": "world"} if simulated else {}
+    return [
+        Node(f"source/{name}", inputs=above, source=source),
+        Node(
+            f"dumps/{name}",
+            inputs=inputs,
+            config=config,
+            manner={"dumps": recipe.dumps.manner()},
+            job=STAGES["dumps"].job,
+            files=beside("karma/dumps"),
+        ),
+    ]
+
+
+def _table(recipe: Recipe, kind: str, path: Path) -> dict[str, Any]:
+    """Which column of a CSV file holds what. Raises RecipeError if the recipe does not say so."""
+    table = recipe.dumps.csv.table(kind)
+    if table is None:
+        raise RecipeError(
+            f"dumps.csv.{kind}",
+            f"it is missing, and {path} is CSV",
+            "Say which of its columns holds what; docs/data.md shows how.",
+        )
+    return table.result()
+
+
+def _salt() -> str:
+    """A digest that changes with KARMA_SALT and does not tell it. Raises InputError without one."""
+    salt = os.environ.get("KARMA_SALT", "")
+    if not salt:
+        raise InputError(
+            "KARMA_SALT",
+            "it is not set, and user names in real dumps are hashed with it",
+            "Set it to a long random text and keep it: KARMA_SALT=... karma run ...",
+        )
+    return hmac.new(salt.encode(), b"karma salt", hashlib.sha256).hexdigest()[:16]
