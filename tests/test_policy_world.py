@@ -29,7 +29,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
 
 def test_context_raises_the_true_fit_and_random_does_not(tmp_path):
     words = [word for setting in SETTINGS for word in ("--set", setting)]
-    ran = karma("run", str(SMOKE), *words, workspace=tmp_path / "workspace")
+    ran = karma("run", str(SMOKE), *words, workspace=tmp_path / "workspace", timeout=3500)
     assert ran.returncode == 0, ran.stderr[-3000:]
     store = Store(tmp_path / "workspace")
     start = np.array([fit(store, f"sft/reddit/{seed}") for seed in SEEDS])
