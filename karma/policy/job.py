@@ -26,7 +26,7 @@ def run(job: Job) -> None:
     policies kept in ``kl/``), ``alarms.json``, ``samples.jsonl`` (replies to fixed prompts over
     time) and ``metrics.json``. Neither value head nor adapter is part of the artefact.
     """
-    processes = job.config["policy"]["processes"]
+    processes = PolicyRecipe.model_validate(job.config["policy"]).processes
     if processes > 1:
         parallel.run(job, processes)
         return

@@ -92,6 +92,7 @@ def _end_with_the_job() -> None:
 
 
 def _work(job: Job) -> None:
+    # The job imports this module, so it is imported here.
     from accelerate import PartialState
 
     from karma.policy.job import prepare, write
