@@ -12,7 +12,7 @@
 Three read it: ``plan`` (what is stale, and why), the flow (what to run), ``lineage`` (the graph).
 ``threads`` has one instance for each range of thread ids that the dumps hold, so its instances are
 known only when ``dumps`` is done; ``build`` is called again then. ``labels/card``, the data card,
-is read by the report alone.
+and ``prompts/overlap``, whether unexposed text holds Reddit's, are read by the report alone.
 """
 
 import difflib
@@ -30,6 +30,8 @@ from karma.nodes import STAGES, Extent, Node, beside, relative
 from karma.prompts.hub import pinned
 from karma.recipe import Recipe
 from karma.reward.recipe import declared
+
+OVERLAP = "prompts/overlap"
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,7 @@ def build(name: str, recipe: Recipe, extents: dict[str, Extent] | None = None) -
     threads = {n.id: n.id for n in ranges}
     nodes += _data(recipe, threads)
     nodes.append(_card(recipe, dumps, threads))
+    nodes += _overlap(recipe, threads)
     nodes += _models(recipe, threads)
     nodes += _evals(recipe, {n.id for n in nodes})
     nodes.append(_report(recipe, nodes, threads))
@@ -220,6 +223,24 @@ def _card(recipe: Recipe, dumps: list[Node], threads: dict[str, str]) -> Node:
         },
         job="karma.labels.card:run",
     )
+
+
+def _overlap(recipe: Recipe, threads: dict[str, str]) -> list[Node]:
+    """Whether unexposed text holds Reddit's. The report reads it, and nothing that is trained."""
+    if "unexposed" not in recipe.exposures:
+        return []
+    where = recipe.prompts.unexposed.instructions
+    inputs = {"prompts": "prompts/unexposed", "instructions": "instructions", **threads}
+    if recipe.base.tiny is not None and "world" in recipe.base.tiny.text:
+        inputs["base_text"] = "source/base_text"
+    return [
+        Node(
+            OVERLAP,
+            inputs=inputs,
+            config={"instructions": where if pinned(where) else "", "count": recipe.sft.count},
+            job="karma.prompts.overlap:run",
+        )
+    ]
 
 
 def _models(recipe: Recipe, threads: dict[str, str]) -> list[Node]:
@@ -396,7 +417,7 @@ def _harness(recipe: Recipe, model: str, task: str) -> Node:
 
 def _report(recipe: Recipe, nodes: list[Node], threads: dict[str, str]) -> Node:
     wanted = ("evals", "reward", "policy", "labels", "dumps")
-    inputs = threads | {n.id: n.id for n in nodes if n.stage in wanted}
+    inputs = threads | {n.id: n.id for n in nodes if n.stage in wanted or n.id == OVERLAP}
     evals = [n for n in nodes if n.stage == "evals"]
     # How to run is no part of what was found.
     whole = recipe.result("slots", "gates")

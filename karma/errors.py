@@ -24,6 +24,13 @@ class WorkspaceError(UserError):
     """The workspace cannot be read or written."""
 
 
+class ToldError(UserError):
+    """A user's mistake that another process found, already in words."""
+
+    def __init__(self, message: str) -> None:
+        Exception.__init__(self, message)
+
+
 class CheckError(Exception):
     """A result contradicts what must hold of it: a check in ``sql/checks``, an account of lines."""
 

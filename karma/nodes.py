@@ -36,7 +36,9 @@ STAGES = {
     "base": Stage("karma.base.job:run", (*TORCH, "datasets"), "model", trained=True),
     "sft": Stage("karma.sft.job:run", TRAINER, "model", trained=True),
     "reward": Stage("karma.reward.job:run", (*TRAINER, *REWARD), "model", trained=True),
-    "policy": Stage("karma.policy.job:run", (*TORCH, "pyarrow"), "model", trained=True),
+    "policy": Stage(
+        "karma.policy.job:run", (*TORCH, "accelerate", "peft", "pyarrow"), "model", trained=True
+    ),
     "evals": Stage("karma.evals.job:run", EVALS, "scores", trained=True),
     "report": Stage("karma.report.job:run", REPORT, "report"),
 }

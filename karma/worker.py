@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from karma import jobs
-from karma.errors import InputError, StageError, UserError
+from karma.errors import InputError, StageError, ToldError, UserError
 from karma.fingerprint import edited
 
 # Before torch is imported: a thread that waits must not spin.
@@ -79,7 +79,7 @@ class Worker:
             elif document["type"] == "done":
                 return {name: document[name] for name in ("seconds", "cpu_seconds", "peak_mib")}
             elif document["user"]:
-                raise _ToldError(document["message"])
+                raise ToldError(document["message"])
             else:
                 raise StageError(document["message"])
         raise self._died()
@@ -102,13 +102,6 @@ class Worker:
         self._process.wait()
         assert self._process.stdout is not None
         self._process.stdout.close()
-
-
-class _ToldError(UserError):
-    """A user's mistake that a job found, already in words."""
-
-    def __init__(self, message: str) -> None:
-        Exception.__init__(self, message)
 
 
 @dataclass

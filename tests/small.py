@@ -23,7 +23,9 @@ SMALL = [
 ]
 
 
-def command(*arguments: str | Path, **env: str) -> subprocess.CompletedProcess:
+def command(
+    *arguments: str | Path, timeout: float = 1200, **env: str
+) -> subprocess.CompletedProcess:
     """A command of karma's that takes no workspace."""
     # MLflow, where a test used it in this process, has left its address in the environment.
     inherited = {n: v for n, v in os.environ.items() if n != "MLFLOW_TRACKING_URI"}
@@ -32,12 +34,15 @@ def command(*arguments: str | Path, **env: str) -> subprocess.CompletedProcess:
         capture_output=True,
         text=True,
         env={**inherited, **env},
-        timeout=1200,
+        timeout=timeout,
     )
 
 
-def karma(*arguments: str, workspace: Path, env: dict | None = None) -> subprocess.CompletedProcess:
-    return command(*arguments, "--workspace", str(workspace), **(env or {}))
+def karma(
+    *arguments: str, workspace: Path, env: dict | None = None, timeout: float = 1200
+) -> subprocess.CompletedProcess:
+    whole = (*arguments, "--workspace", str(workspace))
+    return command(*whole, timeout=timeout, **(env or {}))
 
 
 def settings(*more: str) -> list[str]:

@@ -1,6 +1,8 @@
 """PPO's numerics, each against a reference that is written here."""
 
+import json
 import math
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,9 +12,11 @@ from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausa
 
 from karma.policy import monitor, ppo
 from karma.policy.faults import NotFiniteError
+from karma.policy.memory import Budget
 from karma.policy.models import ActorCritic, value_head
 from karma.policy.recipe import PolicyRecipe
-from karma.policy.rollout import Rollout, Sampling, evaluate, micro_batches, roll_out, sample
+from karma.policy.rollout import Rollout, evaluate, micro_batches, roll_out
+from karma.policy.sample import Sampling, sample, uniform
 
 VOCABULARY, PAD, EOS = 30, 0, 2
 PROMPTS = [[1, 5, 6, 7, 8, 9, 10], [1, 11], [1, 12, 13, 14], [1, 15, 16], [1, 17, 4, 4, 4]]
@@ -57,11 +61,15 @@ def networks(shape: str = "llama", critic: str = "shared") -> tuple[ActorCritic,
 
 
 def rolled(
-    model: ActorCritic, reference: Any, temperature: float = 1.0, seed: int = 0, budget: int = 40
+    model: ActorCritic, reference: Any, temperature: float = 1.0, seed: int = 4, budget: int = 40
 ) -> Rollout:
     sampling = Sampling(EOS, PAD, temperature, 12)
-    draw = torch.Generator().manual_seed(seed)
-    return roll_out(model, reference, PROMPTS, sampling, budget, draw)
+    draws = uniform(len(PROMPTS), 12, torch.Generator().manual_seed(seed))
+    return roll_out(model, reference, PROMPTS, sampling, tokens(budget), draws)
+
+
+def tokens(budget: int = 40) -> Budget:
+    return Budget("tokens", budget)
 
 
 def recipe(**changes: Any) -> PolicyRecipe:
@@ -124,9 +132,19 @@ def test_before_the_first_update_ratios_are_one_and_the_kl_is_zero(shape, critic
 def test_left_padding_does_not_shift_positions(shape):
     model, _ = networks(shape)
     greedy = Sampling(EOS, PAD, 1e-4, 8)
-    draw = torch.Generator().manual_seed(0)
-    together = sample(model, PROMPTS, greedy, draw).replies
-    apart = [sample(model, [prompt], greedy, draw).replies[0] for prompt in PROMPTS]
+    draws = uniform(len(PROMPTS), 8, torch.Generator().manual_seed(0))
+    together = sample(model, PROMPTS, greedy, draws).replies
+    apart = [sample(model, [prompt], greedy, draws[:1]).replies[0] for prompt in PROMPTS]
+    assert together == apart
+
+
+def test_a_reply_does_not_depend_on_what_is_sampled_beside_it():
+    model, _ = networks()
+    draws = uniform(len(PROMPTS), 12, torch.Generator().manual_seed(0))
+    sampling = Sampling(EOS, PAD, 1.0, 12)
+    together = sample(model, PROMPTS, sampling, draws).replies
+    rows = enumerate(PROMPTS)
+    apart = [sample(model, [p], sampling, draws[row : row + 1]).replies[0] for row, p in rows]
     assert together == apart
 
 
@@ -154,7 +172,8 @@ def test_a_sampled_pad_token_is_a_token_like_any_other():
 def test_sampling_follows_the_models_probabilities():
     model, _ = networks()
     sampling = Sampling(EOS, PAD, 0.8, 1)
-    drawn = sample(model, [PROMPTS[0]] * 8_000, sampling, torch.Generator().manual_seed(0))
+    draws = uniform(8_000, 1, torch.Generator().manual_seed(0))
+    drawn = sample(model, [PROMPTS[0]] * 8_000, sampling, draws)
     seen = torch.bincount(torch.tensor([r[0] for r in drawn.replies]), minlength=VOCABULARY)
     with torch.no_grad():
         chances = (model.policy(torch.tensor([PROMPTS[0]])).logits[0, -1] / 0.8).softmax(-1)
@@ -167,7 +186,7 @@ def test_a_policy_without_probabilities_is_told_apart():
     with torch.no_grad():
         model.policy.lm_head.weight.fill_(float("nan"))
     with pytest.raises(NotFiniteError, match="log-probability"):
-        sample(model, PROMPTS, Sampling(EOS, PAD, 1.0, 4), torch.Generator())
+        sample(model, PROMPTS, Sampling(EOS, PAD, 1.0, 4), torch.rand(len(PROMPTS), 4))
 
 
 def test_both_estimators_average_to_the_exact_kl():
@@ -294,14 +313,14 @@ def gradients(model: ActorCritic) -> dict[str, torch.Tensor]:
 @pytest.mark.parametrize("critic", CRITICS)
 def test_the_gradient_does_not_depend_on_the_micro_batches(critic):
     model, _, rollout, goal, settings = ready(critic)
-    rows = torch.tensor([4, 0, 1, 2, 3])
+    rows = [4, 0, 1, 2, 3]
+    count = int(rollout.mask.sum())
     found, pieces = {}, {}
     for budget in (1, 35, 10_000):
         model.zero_grad()
-        cut = settings.model_copy(update={"micro_tokens": budget})
-        ppo.accumulate(model, rollout, goal, rows, cut)
+        ppo.accumulate(model, rollout, goal, rows, count, settings, budget)
         found[budget] = gradients(model)
-        pieces[budget] = len(list(micro_batches(rollout.lengths, rows.tolist(), budget)))
+        pieces[budget] = len(list(micro_batches(rollout.lengths, rows, budget)))
     assert pieces[1] == 5 > pieces[35] > pieces[10_000] == 1
     for budget in (1, 35):
         assert found[budget].keys() == found[10_000].keys() == dict(model.named_parameters()).keys()
@@ -349,7 +368,8 @@ def test_the_gradient_is_that_of_the_mean_over_all_tokens(critic):
         rollout.mask,
     )
     wanted = ppo.Targets(goal.advantages.double(), goal.returns.double())
-    ppo.accumulate(model, double, wanted, torch.tensor(rows), settings)
+    count = int(double.mask[rows].sum())
+    ppo.accumulate(model, double, wanted, rows, count, settings, 10_000)
     torch.manual_seed(6)
     directions = [torch.randn_like(p) for p in model.parameters()]
     slope = sum(
@@ -375,7 +395,7 @@ def test_an_update_takes_epochs_times_minibatches_steps_and_leaves_the_reference
     started = {name: p.detach().clone() for name, p in model.named_parameters()}
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3, eps=1e-5)
     draw = torch.Generator().manual_seed(0)
-    numbers = ppo.update(model, optimizer, rollout, goal, settings, draw)
+    numbers = ppo.update(model, optimizer, rollout, goal, settings, draw, tokens())
     assert {int(s["step"]) for s in optimizer.state.values()} == {6}
     assert all(not torch.equal(p, started[name]) for name, p in model.named_parameters())
     assert all(torch.equal(p, before[name]) for name, p in reference.named_parameters())
@@ -386,6 +406,7 @@ def test_an_update_takes_epochs_times_minibatches_steps_and_leaves_the_reference
         "clip_fraction",
         "kl/update",
         "grad_norm",
+        "updates",
     }
     assert all(math.isfinite(value) for value in numbers.values())
 
@@ -394,7 +415,7 @@ def test_gradients_are_clipped_to_their_norm():
     model, _, rollout, goal, settings = ready("shared", max_grad_norm=0.01, minibatches=1)
     optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
     before = torch.cat([p.detach().flatten().clone() for p in model.parameters()])
-    numbers = ppo.update(model, optimizer, rollout, goal, settings, torch.Generator())
+    numbers = ppo.update(model, optimizer, rollout, goal, settings, torch.Generator(), tokens())
     after = torch.cat([p.detach().flatten() for p in model.parameters()])
     assert numbers["grad_norm"] > 0.01
     assert math.isclose((after - before).norm().item(), 0.01, rel_tol=1e-2)
@@ -407,7 +428,17 @@ def test_a_loss_that_is_no_number_moves_no_weight(what):
     before = {name: p.detach().clone() for name, p in model.named_parameters()}
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
     with pytest.raises(NotFiniteError, match="loss is nan"):
-        ppo.update(model, optimizer, rollout, goal, settings, torch.Generator())
+        ppo.update(model, optimizer, rollout, goal, settings, torch.Generator(), tokens())
+    assert all(torch.equal(p, before[name]) for name, p in model.named_parameters())
+
+
+def test_a_gradient_that_is_infinite_moves_no_weight():
+    model, _, rollout, goal, settings = ready("shared")
+    model.head.weight.register_hook(lambda gradient: gradient * math.inf)
+    before = {name: p.detach().clone() for name, p in model.named_parameters()}
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
+    with pytest.raises(NotFiniteError, match=r"the gradient is (inf|nan)"):
+        ppo.update(model, optimizer, rollout, goal, settings, torch.Generator(), tokens())
     assert all(torch.equal(p, before[name]) for name, p in model.named_parameters())
 
 
@@ -431,8 +462,9 @@ def test_rank_correlation_shares_ranks_among_equals():
 
 
 def test_distinct_pairs_are_counted_over_all_replies():
-    assert monitor.distinct_2([[1, 2, 1, 2], [1, 2, 3]]) == pytest.approx(3 / 5)
-    assert monitor.distinct_2([[1], []]) == 0.0
+    assert monitor.distinct([[1, 2, 1, 2], [1, 2, 3]], 2) == pytest.approx(3 / 5)
+    assert monitor.distinct([[1, 2, 1, 2], [1, 2, 3]], 1) == pytest.approx(3 / 7)
+    assert monitor.distinct([[1], []], 2) == 0.0
 
 
 def test_explained_variance_is_one_for_perfect_values():
@@ -440,3 +472,41 @@ def test_explained_variance_is_one_for_perfect_values():
     assert monitor.explained_variance(returns + 3, returns) == pytest.approx(1.0)
     assert monitor.explained_variance(torch.zeros(3), returns) == pytest.approx(0.0)
     assert monitor.explained_variance(returns, torch.ones(3)) == 0.0
+
+
+GOLDEN = Path(__file__).parent / "golden" / "ppo_step.json"
+
+
+def whole_step(critic: str) -> dict[str, Any]:
+    """Everything that one step makes from fixed seeds: replies, targets, losses, moved weights."""
+    settings = recipe(epochs=2, entropy_coef=0.01, whiten_rewards=True)
+    model, _ = networks("llama", critic)
+    rollout = rolled(model, tiny("llama", seed=9).eval())
+    goal = ppo.targets(rollout, torch.tensor([1.0, -1.0, 0.5, 2.0, 0.0]), 0.1, settings)
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3, eps=1e-5)
+    draw = torch.Generator().manual_seed(0)
+    numbers = ppo.update(model, optimizer, rollout, goal, settings, draw, tokens())
+    weights = {name: p.double() for name, p in model.named_parameters()}
+    return {
+        "replies": rollout.replies,
+        "logprobs": rollout.logprobs[rollout.mask].tolist(),
+        "reference": rollout.reference[rollout.mask].tolist(),
+        "values": rollout.values[rollout.mask].tolist(),
+        "advantages": goal.advantages[rollout.mask].tolist(),
+        "returns": goal.returns[rollout.mask].tolist(),
+        "numbers": dict(sorted(numbers.items())),
+        "weights": {name: [w.sum().item(), w.norm().item()] for name, w in sorted(weights.items())},
+    }
+
+
+@pytest.mark.parametrize("critic", CRITICS)
+def test_one_whole_step_is_the_one_that_was_committed(critic):
+    """The file was written by ``json.dumps({c: whole_step(c) for c in CRITICS})``."""
+    found, golden = whole_step(critic), json.loads(GOLDEN.read_text())[critic]
+    assert found.keys() == golden.keys()
+    assert found["replies"] == golden["replies"]
+    for name in ("logprobs", "reference", "values", "advantages", "returns"):
+        assert found[name] == pytest.approx(golden[name], abs=1e-4)
+    assert found["numbers"] == pytest.approx(golden["numbers"], rel=1e-4, abs=1e-4)
+    for name, sums in golden["weights"].items():
+        assert found["weights"][name] == pytest.approx(sums, rel=1e-4, abs=1e-4), name

@@ -12,7 +12,7 @@ from karma.base import load
 from karma.errors import InputError
 from karma.evals.classifier import Pretrained
 from karma.evals.settings import Classifier
-from karma.reward.train import Source, model_of, tokenizer_of
+from karma.reward import backbone
 from tests.tiny_lm import saved, tokenizer
 
 
@@ -50,9 +50,9 @@ BREAK: dict[str, tuple[Callable[[Path], object], str]] = {
 
 
 def reward(folder: Path) -> None:
-    start = Source(str(folder), None)
-    tokenizer_of(start, 64)
-    model_of(start, 0)
+    start = backbone.Source(str(folder), None)
+    tokens, _ = backbone.tokenizer_of(start, 64)
+    backbone.classifier(start, tokens, 0)
 
 
 def classifier(folder: Path) -> None:

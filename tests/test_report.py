@@ -62,6 +62,12 @@ def study(folder: Path, seeds: int = 1, without: tuple[str, ...] = ()) -> Job:
     rewards = [f"{name}/{seed}" for name in ("context", "random", "gold") for seed in range(seeds)]
     inputs |= {f"reward/{name}": reward(folder, name, rng) for name in rewards}
     inputs |= accounts(folder)
+    overlap = folder / "overlap"
+    overlap.mkdir()
+    kinds = {"sft": {"rows": 90, "overlapping": 2}, "prompts": {"rows": 50, "overlapping": 0}}
+    document = {"run": 13, "least": 5, "messages": 700, "kinds": kinds}
+    write_json(overlap / "overlap.json", document)
+    inputs["prompts/overlap"] = overlap
     config = {
         "report": {"resamples": 200, "samples": 2},
         "recipe": {**RECIPE, "seeds": list(range(seeds))},
@@ -177,6 +183,7 @@ def policy(folder: Path, model: str, rng: random.Random) -> Path:
         for s in range(1, 21)
     ]
     write_json(place / "curves.json", curves)
+    write_json(place / "alarms.json", [])
     lines = [
         json.dumps({"step": step, "prompt": "User: hello\nAssistant:", "reply": f"{step} {ATTACK}"})
         for step in (0, 19)
@@ -584,15 +591,23 @@ def test_the_counts_of_all_ranges_are_added(whole: Whole) -> None:
     assert report["data"]["dumps"][0]["balanced"]
 
 
+def test_the_methods_tell_how_much_unexposed_text_holds_reddits(tmp_path: Path) -> None:
+    methods = {part["title"]: part["paragraphs"] for part in document(study(tmp_path))["methods"]}
+    told = methods["The unexposed condition"][-1]
+    assert "2 of 90 answers that the start learned from and 0 of 50 prompts" in told
+    assert "700 messages" in told
+
+
 def test_an_alarm_names_what_went_wrong(tmp_path: Path) -> None:
     job = study(tmp_path)
-    path = job.inputs["policy/unexposed/context/0"] / "metrics.json"
-    numbers = json.loads(path.read_text(encoding="utf-8"))
-    write_json(path, {**numbers, "gold_last": -0.5, "kl_final": 20.0, "length_last": 90.0})
+    folder = job.inputs["policy/unexposed/context/0"]
+    numbers = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+    write_json(folder / "metrics.json", {**numbers, "skipped_steps": 2})
+    alarm = {"alarm": "gold fell while reward rose", "first": 12, "last": 20, "steps": 9}
+    write_json(folder / "alarms.json", [alarm])
     rows = {row["id"]: row["alarms"] for row in document(job)["policies"]}
     assert rows["policy/unexposed/context/0"] == [
-        "gold fell while reward rose",
-        "replies more than twice as long as at first",
-        "KL above twice its target",
+        "gold fell while reward rose (steps 12 to 20)",
+        "steps were skipped",
     ]
     assert rows["policy/unexposed/random/0"] == []

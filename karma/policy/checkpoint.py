@@ -1,9 +1,9 @@
 """Checkpoints from which a killed run goes on to the same weights.
 
-One file holds everything: the networks, the optimiser, the KL coefficient, the step, the curves so
-far. Random states are not in it, because every step draws from its own (``prompts.generator``), nor
-is the learning rate, which follows from the step. A new file replaces the old one only when it is
-whole and on the disk.
+One file holds everything that changes: what is learned of the networks, the optimiser, the KL
+coefficient, the step, the curves so far. Random states are not in it, because every step draws from
+its own (``prompts.generator``), nor is the learning rate, which follows from the step, nor what is
+frozen. A new file replaces the old one only when it is whole and on the disk.
 """
 
 import os
@@ -28,6 +28,9 @@ class Progress:
     skipped_in_a_row: int = 0
     curves: list[dict[str, Any]] = field(default_factory=list)
     samples: list[dict[str, Any]] = field(default_factory=list)
+    points: list[dict[str, Any]] = field(default_factory=list)
+    alarms: list[dict[str, Any]] = field(default_factory=list)
+    stopped: bool = False
 
 
 def save(
@@ -35,7 +38,7 @@ def save(
 ) -> None:
     """Write the checkpoint; the one before stands until this one is whole."""
     document = {
-        "model": model.state_dict(),
+        "model": {name: weight.detach() for name, weight in model.learned()},
         "optimizer": optimizer.state_dict(),
         "progress": asdict(progress),
     }
@@ -54,6 +57,8 @@ def load(scratch: Path, model: ActorCritic, optimizer: torch.optim.Optimizer) ->
         return None
     device = model.head.weight.device
     document = torch.load(path, map_location=device, weights_only=True)
-    model.load_state_dict(document["model"])
+    with torch.no_grad():
+        for name, weight in model.learned():
+            weight.copy_(document["model"][name])
     optimizer.load_state_dict(document["optimizer"])
     return Progress(**document["progress"])

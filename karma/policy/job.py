@@ -1,8 +1,7 @@
 """The stage ``policy``: a starting policy becomes one tuned on a reward model."""
 
 import json
-from pathlib import Path
-from typing import Any
+import shutil
 
 import torch
 from transformers import AutoTokenizer
@@ -10,33 +9,37 @@ from transformers.utils import logging as transformers_logging
 
 from karma.errors import InputError, StageError
 from karma.jobs import Job, write_json
-from karma.policy import models, monitor
+from karma.policy import models, monitor, parallel, points
 from karma.policy.checkpoint import Progress
-from karma.policy.prompts import encode, generator, read
+from karma.policy.prompts import encode, read
 from karma.policy.recipe import PolicyRecipe
-from karma.policy.train import Study, train
+from karma.policy.study import Study
+from karma.policy.team import ALONE, Team
+from karma.policy.train import train
 from karma.reward import score
 
 
 def run(job: Job) -> None:
-    """Write the final policy as a Hugging Face folder, and how it came about.
+    """Write the final policy as a plain Hugging Face folder, and how it came about.
 
-    Beside it ``curves.json`` (a row a step), ``samples.jsonl`` (replies to fixed prompts over time)
-    and ``metrics.json``. The value head is no part of the artefact.
+    Beside it ``curves.json`` (a row a step), ``kl.json`` (reward and gold against KL, and the
+    policies kept in ``kl/``), ``alarms.json``, ``samples.jsonl`` (replies to fixed prompts over
+    time) and ``metrics.json``. Neither value head nor adapter is part of the artefact.
     """
+    processes = PolicyRecipe.model_validate(job.config["policy"]).processes
+    if processes > 1:
+        parallel.run(job, processes)
+        return
+    study = prepare(job)
+    write(job, study, train(job, study))
+
+
+def prepare(job: Job, team: Team = ALONE) -> Study:
+    """Load everything and check it before the first step. Raises InputError."""
     transformers_logging.disable_progress_bar()
-    study = _study(job)
-    progress = train(job, study)
-    if not progress.curves:
-        raise StageError("every step was skipped, so nothing was learned")
-    _write(job.out, study, progress)
-
-
-def _study(job: Job) -> Study:
-    """Load everything and check it before the first step."""
     recipe = PolicyRecipe.model_validate(job.config["policy"])
     seed, name = job.config["seed"], f"sft/{job.config['exposure']}/{job.config['seed']}"
-    device = _device(job.compute)
+    device = _device(job.compute, team)
     sft, reward = job.inputs["sft"], job.inputs["reward"]
     tokenizer = AutoTokenizer.from_pretrained(sft)
     policy = models.load_policy(sft)
@@ -47,36 +50,55 @@ def _study(job: Job) -> Study:
     if recipe.critic == "separate":
         trunk, origin = models.load_trunk(sft, reward, tokenizer)
         print(f"policy: the critic starts from the {origin}")
-    head = generator("cpu", seed, "value head")
+    model = models.actor_critic(policy, trunk, recipe, seed, half=_half(recipe, job.compute))
+    model = model.to(device)
+    scorer = score.load(reward, device)
     return Study(
         recipe=recipe,
         seed=seed,
-        model=models.ActorCritic(policy, trunk, head).to(device),
-        reference=models.load_reference(sft).to(device),
+        model=model,
+        reference=models.reference(model.policy, sft, device),
         tokenizer=tokenizer,
         prompts=prompts,
-        reward=score.load(reward, device).score,
+        reward=scorer.score,
         gold=score.load(job.inputs["gold"], device).score,
+        terms=scorer.terms,
         device=device,
+        team=team,
     )
 
 
-def _device(compute: str) -> str:
-    if compute == "cuda" and not torch.cuda.is_available():
+def _device(compute: str, team: Team) -> str:
+    if compute != "cuda":
+        return compute
+    if torch.cuda.device_count() < team.size:
         raise InputError(
-            "compute", "cuda is asked for, and no card is there", "Set compute: cpu, or find one."
+            "compute",
+            f"cuda is asked for, with {team.size} card(s), and {torch.cuda.device_count()} are "
+            "there",
+            "Set compute: cpu, or policy.processes to the number of cards.",
         )
-    return compute
+    return f"cuda:{team.rank}"
 
 
-def _write(out: Path, study: Study, progress: Progress) -> None:
+def _half(recipe: PolicyRecipe, compute: str) -> bool:
+    if recipe.precision == "auto":
+        return compute == "cuda"
+    return recipe.precision == "bfloat16"
+
+
+def write(job: Job, study: Study, progress: Progress) -> None:
     """Write the artefact: the same bytes for the same weights and numbers."""
-    policy: Any = study.model.policy
-    policy.config.name_or_path = ""
-    study.tokenizer.name_or_path = ""
-    policy.save_pretrained(out)
-    study.tokenizer.save_pretrained(out)
+    if not progress.curves:
+        raise StageError("every step was skipped, so nothing was learned")
+    out = job.out
+    points.save(study, out)
+    for point in progress.points:
+        shutil.copytree(job.scratch / point["folder"], out / point["folder"])
     write_json(out / "curves.json", progress.curves)
+    curve = points.against_kl(progress.curves)
+    write_json(out / "kl.json", {"curve": curve, "points": progress.points})
+    write_json(out / "alarms.json", progress.alarms)
     lines = [json.dumps(line, sort_keys=True, ensure_ascii=False) for line in progress.samples]
     (out / "samples.jsonl").write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
     write_json(out / "metrics.json", monitor.summary(progress.curves, progress.skipped))

@@ -3,28 +3,44 @@
 Dropout is off everywhere, in learning too: a token's probability must be the same at sampling and
 at the update, or the ratio between them is noise (Huang et al. 2024). Weights are single precision:
 at PPO's small learning rates bfloat16 rounds updates away.
+
+With LoRA the reference is the policy with its adapter switched off; otherwise it is a frozen copy.
+What leaves the stage is a plain model either way (``plain``).
 """
 
+import copy
 import math
+import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
+from peft import LoraConfig, PeftModel, get_peft_model
 from torch import Tensor, nn
 from transformers import (
     AutoModelForCausalLM,
     AutoModelForSequenceClassification,
     AutoTokenizer,
 )
+from transformers.pytorch_utils import Conv1D
 
 from karma.errors import InputError
+from karma.policy.prompts import generator
+from karma.policy.recipe import LoraRecipe, PolicyRecipe
 
 
 class ActorCritic(nn.Module):
-    """The policy, and a value head on its own trunk (``trunk`` None) or on another one."""
+    """The policy, and a value head on its own trunk (``trunk`` None) or on another one.
 
-    def __init__(self, policy: Any, trunk: Any | None, generator: torch.Generator) -> None:
+    ``half`` has both compute in bfloat16; their weights stay as they are.
+    """
+
+    def __init__(
+        self, policy: Any, trunk: Any | None, generator: torch.Generator, *, half: bool = False
+    ) -> None:
         super().__init__()
+        self.half_precision = half
         self.policy = policy
         self.trunk = trunk
         self.head = value_head(policy if trunk is None else trunk, generator)
@@ -40,14 +56,68 @@ class ActorCritic(nn.Module):
             input_ids=ids, logits_to_keep=where, output_hidden_states=shared, use_cache=False
         )
         if shared:
-            return output.logits.float(), self.head(output.hidden_states[-1][where]).squeeze(-1)
+            values = self.head(output.hidden_states[-1][where]).squeeze(-1)
+            return output.logits.float(), values.float()
         return output.logits.float(), self.critic(ids, where)
 
     def critic(self, ids: Tensor, where: Tensor) -> Tensor:
         """Values (n,) of a critic with a trunk of its own, at the places that ``where`` marks."""
         assert self.trunk is not None
         states = self.trunk(input_ids=ids, use_cache=False).last_hidden_state
-        return self.head(states[where]).squeeze(-1)
+        return self.head(states[where]).squeeze(-1).float()
+
+    def computing(self) -> torch.autocast:
+        """The context in which the networks compute; the reference shares it."""
+        device = self.head.weight.device.type
+        return torch.autocast(device, torch.bfloat16, enabled=self.half_precision)
+
+    def learned(self) -> Iterator[tuple[str, nn.Parameter]]:
+        """The parameters that learning moves, by name."""
+        return ((name, p) for name, p in self.named_parameters() if p.requires_grad)
+
+
+def actor_critic(
+    policy: Any, trunk: Any | None, recipe: PolicyRecipe, seed: int, *, half: bool = False
+) -> ActorCritic:
+    """The networks as the recipe wants them: with adapters, if it names any."""
+    if recipe.lora is not None:
+        policy = adapted(policy, recipe.lora, generator(seed, "adapter"))
+        if trunk is not None:
+            trunk = adapted(trunk, recipe.lora, generator(seed, "critic's adapter"))
+    return ActorCritic(policy, trunk, generator(seed, "value head"), half=half)
+
+
+class SwitchedOff:
+    """The starting policy: the policy with its adapter switched off, no second copy of it."""
+
+    def __init__(self, policy: PeftModel) -> None:
+        self.policy = policy
+
+    def __call__(self, **inputs: Any) -> Any:
+        """What the starting policy makes of ``inputs``."""
+        with self.policy.disable_adapter():
+            return self.policy(**inputs)
+
+
+def adapted(model: Any, lora: LoraRecipe, generator: torch.Generator) -> PeftModel:
+    """``model`` frozen, with an adapter that changes nothing yet and learns."""
+    settings = LoraConfig(
+        r=lora.rank,
+        lora_alpha=lora.alpha,
+        target_modules="all-linear",
+        fan_in_fan_out=any(isinstance(module, Conv1D) for module in model.modules()),
+    )
+    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+        # PEFT draws an adapter's first weights from the global random state, and asks transformers
+        # under a name that will be gone.
+        torch.manual_seed(generator.initial_seed())
+        warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)
+        return get_peft_model(model, settings)
+
+
+def plain(policy: Any) -> Any:
+    """The policy as a plain model; an adapter is merged into a copy of it."""
+    return copy.deepcopy(policy).merge_and_unload() if isinstance(policy, PeftModel) else policy
 
 
 def value_head(trunk: Any, generator: torch.Generator) -> nn.Linear:
@@ -68,9 +138,11 @@ def load_policy(folder: Path) -> Any:
     return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
 
 
-def load_reference(folder: Path) -> Any:
-    """The starting policy once more, frozen."""
-    return load_policy(folder).eval().requires_grad_(False)
+def reference(policy: Any, folder: Path, device: str) -> Any:
+    """The starting policy, frozen: ``policy`` without its adapter, else the one in ``folder``."""
+    if isinstance(policy, PeftModel):
+        return SwitchedOff(policy)
+    return load_policy(folder).to(device).eval().requires_grad_(False)
 
 
 def load_trunk(sft: Path, reward: Path, tokenizer: Any) -> tuple[Any, str]:

@@ -4,7 +4,6 @@ The names are a contract, explained in ``docs/ppo.md``.
 """
 
 import math
-from itertools import pairwise
 from typing import Any
 
 import torch
@@ -25,14 +24,18 @@ def of_rollout(rollout: Rollout, goal: Targets) -> dict[str, float]:
         "explained_variance": explained_variance(rollout.values[inside], goal.returns[inside]),
         "length": inside.sum().item() / count,
         "no_eos": 1 - sum(rollout.ended) / count,
-        "distinct_2": distinct_2(rollout.replies),
+        "distinct_1": distinct(rollout.replies, 1),
+        "distinct_2": distinct(rollout.replies, 2),
     }
 
 
-def of_rewards(raw: list[float], shaped: list[float], lengths: list[int]) -> dict[str, float]:
-    """Numbers of the rewards; ``lengths`` are the replies' in tokens."""
+def of_rewards(
+    raw: list[float], shaped: list[float], terms: dict[str, list[float]], lengths: list[int]
+) -> dict[str, float]:
+    """Numbers of the rewards, and of the ``terms`` of the shaped ones; ``lengths`` in tokens."""
     return {
         "reward/raw": math.fsum(raw) / len(raw),
+        **{f"reward/{name}": math.fsum(values) / len(values) for name, values in terms.items()},
         "reward/shaped": math.fsum(shaped) / len(shaped),
         "length_rank_correlation": rank_correlation(raw, [float(n) for n in lengths]),
     }
@@ -46,13 +49,17 @@ def explained_variance(values: Tensor, returns: Tensor) -> float:
     return 1 - (returns - values).var(correction=0).item() / variance
 
 
-def distinct_2(replies: list[list[int]]) -> float:
-    """Different pairs of neighbouring tokens as a share of all, over a step's replies; 0 if none.
+def distinct(replies: list[list[int]], size: int) -> float:
+    """Different runs of ``size`` tokens as a share of all, over a step's replies; 0 if none.
 
     Li et al. 2016, arXiv 1510.03055.
     """
-    pairs = [pair for reply in replies for pair in pairwise(reply)]
-    return len(set(pairs)) / len(pairs) if pairs else 0.0
+    runs = [
+        tuple(reply[start : start + size])
+        for reply in replies
+        for start in range(len(reply) - size + 1)
+    ]
+    return len(set(runs)) / len(runs) if runs else 0.0
 
 
 def rank_correlation(left: list[float], right: list[float]) -> float:

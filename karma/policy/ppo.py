@@ -4,8 +4,8 @@ A reply's tokens are the actions. ``(replies, tokens)`` tensors are padded on th
 says which places hold a token of the reply: all up to its end-of-text token, that included, nothing
 after. A token's reward is its share of the KL penalty; the last one also gets the score.
 
-Left out on purpose: sampling (``rollout``), what the rewards are (``rewards``), the loop over steps
-(``train``).
+Left out on purpose: sampling (``sample``, ``rollout``), what the rewards are (``rewards``), the
+loop over steps (``train``).
 
 Sources:
   Schulman et al. 2017, Proximal Policy Optimization Algorithms, arXiv 1707.06347
@@ -19,14 +19,17 @@ Sources:
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from karma.policy.faults import NotFiniteError
+from karma.policy.memory import Budget
 from karma.policy.models import ActorCritic
 from karma.policy.recipe import PolicyRecipe
 from karma.policy.rollout import Rollout, evaluate, micro_batches
+from karma.policy.team import ALONE, Team
 
 # Formulas
 
@@ -139,26 +142,43 @@ def update(
     goal: Targets,
     recipe: PolicyRecipe,
     generator: torch.Generator,
+    budget: Budget,
+    team: Team = ALONE,
 ) -> dict[str, float]:
     """Take ``epochs`` × ``minibatches`` optimiser steps; return the means over all their tokens.
 
-    Raises NotFiniteError, before weights take harm, when a loss or the gradient is not finite.
+    Fewer, if the KL from the policy at sampling passes ``kl_stop_update`` before (``updates`` says
+    how many). Raises NotFiniteError, before weights take harm, when a loss or the gradient is not
+    finite.
     """
     totals: dict[str, float] = {}
-    norms, seen = [], 0
+    norms: list[float] = []
+    seen = 0
+    parameters = [parameter for _, parameter in model.learned()]
     for rows in _minibatches(len(rollout.mask), recipe, generator):
-        optimizer.zero_grad()
-        sums = accumulate(model, rollout, goal, rows, recipe)
-        norm = torch.nn.utils.clip_grad_norm_(model.parameters(), recipe.max_grad_norm)
-        for name, value in (*sums.items(), ("gradient", norm.item())):
+        tokens = int(rollout.mask[rows].sum())
+        share = team.share(rows.tolist())
+        gradient = partial(_gradient, optimizer, model, rollout, goal, share, tokens, recipe)
+        mine = budget.fit(gradient, max(rollout.lengths))
+        team.add(parameters)
+        sums = _sum(team.gather(mine))
+        norm = torch.nn.utils.clip_grad_norm_(parameters, recipe.max_grad_norm).item()
+        for name, value in (*sums.items(), ("gradient", norm)):
             if not math.isfinite(value):
                 raise NotFiniteError(f"the {name.replace('_', ' ')} is {value}")
+        limit = recipe.kl_stop_update
+        if norms and limit is not None and sums["kl/update"] / tokens > limit:
+            break
         optimizer.step()
-        norms.append(norm.item())
-        seen += int(rollout.mask[rows].sum())
-        totals = {name: totals.get(name, 0.0) + value for name, value in sums.items()}
+        norms.append(norm)
+        seen += tokens
+        totals = _sum([totals, sums]) if totals else sums
     means = {name: value / seen for name, value in totals.items()}
-    return {**means, "grad_norm": sum(norms) / len(norms)}
+    return {**means, "grad_norm": sum(norms) / len(norms), "updates": len(norms)}
+
+
+def _sum(parts: list[dict[str, float]]) -> dict[str, float]:
+    return {name: math.fsum(part[name] for part in parts) for name in parts[0]}
 
 
 def _minibatches(count: int, recipe: PolicyRecipe, generator: torch.Generator) -> Iterator[Tensor]:
@@ -168,17 +188,38 @@ def _minibatches(count: int, recipe: PolicyRecipe, generator: torch.Generator) -
         yield from order.tensor_split(recipe.minibatches)
 
 
-def accumulate(
-    model: ActorCritic, rollout: Rollout, goal: Targets, rows: Tensor, recipe: PolicyRecipe
+def _gradient(
+    optimizer: torch.optim.Optimizer,
+    model: ActorCritic,
+    rollout: Rollout,
+    goal: Targets,
+    rows: list[int],
+    tokens: int,
+    recipe: PolicyRecipe,
+    budget: int,
 ) -> dict[str, float]:
-    """Add the gradient of the mini-batch ``rows`` to the parameters; return sums over its tokens.
+    """The gradient of ``rows`` and nothing else, whatever an attempt before has left."""
+    optimizer.zero_grad()
+    return accumulate(model, rollout, goal, rows, tokens, recipe, budget)
 
-    Each micro-batch adds its sum over tokens divided by the tokens of the whole mini-batch, so that
-    how it is cut changes nothing: the mean of micro-batch means would weigh short replies more.
+
+def accumulate(
+    model: ActorCritic,
+    rollout: Rollout,
+    goal: Targets,
+    rows: list[int],
+    tokens: int,
+    recipe: PolicyRecipe,
+    budget: int,
+) -> dict[str, float]:
+    """Add the gradient of ``rows`` to the parameters; return sums over their tokens.
+
+    Each micro-batch adds its sum over tokens divided by ``tokens``, those of the whole mini-batch,
+    so that how it is cut changes nothing: the mean of micro-batch means would weigh short replies
+    more. ``budget``: tokens of a micro-batch, padding included.
     """
-    tokens = rollout.mask[rows].sum()
     sums = dict.fromkeys(("policy_loss", "value_loss", "clip_fraction", "kl/update"), 0.0)
-    for chosen in micro_batches(rollout.lengths, rows.tolist(), recipe.micro_tokens):
+    for chosen in micro_batches(rollout.lengths, rows, budget):
         inside = rollout.mask[chosen]
         old = rollout.logprobs[chosen][inside]
         now = evaluate(model, rollout, chosen, recipe.temperature)

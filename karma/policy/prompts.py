@@ -78,14 +78,14 @@ def encode(
     return prompts
 
 
-def generator(device: str, *parts: object) -> torch.Generator:
-    """Random numbers that depend on ``parts`` alone.
+def generator(*parts: object) -> torch.Generator:
+    """Random numbers that depend on ``parts`` alone, on whatever device they are used.
 
     Every step draws its own from (seed, step), so that no random state has to be kept: a resumed
     run draws what an uninterrupted one does.
     """
     digest = hashlib.sha256("/".join(map(str, parts)).encode()).digest()
-    return torch.Generator(device).manual_seed(int.from_bytes(digest[:8], "big"))
+    return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big"))
 
 
 def chosen(count: int, batch: int, seed: int, step: int) -> list[int]:
@@ -96,7 +96,7 @@ def chosen(count: int, batch: int, seed: int, step: int) -> list[int]:
     """
     places = range((step - 1) * batch, step * batch)
     orders = {
-        epoch: torch.randperm(count, generator=generator("cpu", seed, "prompts", epoch)).tolist()
+        epoch: torch.randperm(count, generator=generator(seed, "prompts", epoch)).tolist()
         for epoch in {place // count for place in places}
     }
     return [orders[place // count][place % count] for place in places]

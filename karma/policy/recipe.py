@@ -7,6 +7,16 @@ from pydantic import Field, model_validator
 from karma.section import Chosen, Section, how
 
 
+class LoraRecipe(Section):
+    """Low-rank adapters (Hu et al. 2021, arXiv 2106.09685) on every linear layer but the last."""
+
+    rank: int = Field(default=16, ge=1)
+    """The rank of what is added to each weight matrix."""
+
+    alpha: float = Field(default=32.0, gt=0)
+    """What is added is scaled by alpha / rank."""
+
+
 class PolicyRecipe(Section):
     """How policies are tuned by PPO on a reward model."""
 
@@ -43,6 +53,16 @@ class PolicyRecipe(Section):
     kl_horizon: int = Field(default=1000, ge=1)
     """Episodes over which steering moves ``kl_coef`` by at most a fifth, more or less."""
 
+    kl_grid: tuple[float, ...] = ()
+    """KLs in nats a reply. The policy that first reaches one is kept, a whole model each, in the
+    artefact's folder ``kl/``."""
+
+    kl_stop: float | None = Field(default=None, gt=0)
+    """The KL in nats a reply at which the run ends; null: none."""
+
+    kl_stop_update: float | None = Field(default=None, gt=0)
+    """The KL in nats a token from the policy at sampling that ends a step's updates; null: none."""
+
     gamma: float = Field(default=1.0, gt=0, le=1)
     """What a reward one token later is worth."""
 
@@ -65,6 +85,13 @@ class PolicyRecipe(Section):
     """``shared``: a value head on the policy's own trunk. ``separate``: a trunk of its own, which
     starts as the reward model's if that is trained on the same vocabulary, else as the policy's."""
 
+    lora: LoraRecipe | None = None
+    """Adapters to learn in place of weights, in policy and separate critic; null: all weights."""
+
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """What the networks compute in; weights and losses stay in single precision. ``auto`` is
+    bfloat16 on a card and float32 on a CPU."""
+
     temperature: float = Field(default=1.0, gt=0)
     """All logits are divided by it, in sampling and in learning, the reference's too."""
 
@@ -81,14 +108,24 @@ class PolicyRecipe(Section):
     missing_eos_penalty: float = Field(default=1.0, ge=0)
     """What a reply loses that did not end by itself."""
 
+    length_penalty: float = Field(default=0.0, ge=0)
+    """What a reply loses for each of its tokens."""
+
     whiten_rewards: bool = False
     """Whether a step's rewards by token are divided by their standard deviation."""
 
     micro_tokens: int = how(16_384, ge=1)
-    """Tokens, padding included, in one pass of learning; it sets memory and speed, no result."""
+    """Tokens, padding included, in one pass of learning; it sets memory and speed, no result. It
+    is halved where memory runs out."""
+
+    processes: int = how(1, ge=1)
+    """Processes that share a step's replies, one a card. They make what one would, to rounding."""
 
     samples: int = Field(default=8, ge=1)
-    """Prompts whose replies are kept from the start, the middle and the end."""
+    """The first prompts, whose replies are kept from the start, now and then, and from the end."""
+
+    samples_every: int = Field(default=25, ge=1)
+    """Steps between replies that are kept."""
 
     checkpoint_every: int = how(50, ge=1)
     """Steps between checkpoints, from which interrupted work goes on."""
@@ -99,6 +136,10 @@ class PolicyRecipe(Section):
             raise ValueError(f"minibatches ({self.minibatches}) exceeds batch ({self.batch})")
         if self.batch > self.episodes:
             raise ValueError(f"batch ({self.batch}) exceeds episodes ({self.episodes})")
+        if self.processes > self.batch:
+            raise ValueError(f"processes ({self.processes}) exceeds batch ({self.batch})")
+        if any(point <= 0 for point in self.kl_grid):
+            raise ValueError("kl_grid holds a KL that is not above zero")
         return self
 
     @property

@@ -36,10 +36,17 @@ def ask(
     return scores
 
 
-def shape(scores: list[float], ended: list[bool], recipe: PolicyRecipe) -> list[float]:
-    """Rewards as PPO sees them: held within ±``reward_clip``, less a penalty where no end came."""
+def shape(
+    scores: list[float], ended: list[bool], lengths: list[int], recipe: PolicyRecipe
+) -> dict[str, list[float]]:
+    """The terms that add up to a reply's reward as PPO sees it, before the KL.
+
+    ``score``: the reward within ±``reward_clip``; ``missing_eos``: the penalty where no end came;
+    ``length``: that of ``lengths``, in tokens.
+    """
     limit = math.inf if recipe.reward_clip is None else recipe.reward_clip
-    return [
-        min(max(score, -limit), limit) - (0.0 if whole else recipe.missing_eos_penalty)
-        for score, whole in zip(scores, ended, strict=True)
-    ]
+    return {
+        "score": [min(max(score, -limit), limit) for score in scores],
+        "missing_eos": [0.0 if whole else -recipe.missing_eos_penalty for whole in ended],
+        "length": [-recipe.length_penalty * count for count in lengths],
+    }

@@ -1,47 +1,21 @@
-"""Sampling replies, and what each of their tokens was worth to policy, reference and critic.
+"""A rollout: sampled replies, and what their tokens were worth to policy, reference and critic.
 
-The sampler pads prompts on the left, keeps keys and values of all tokens, and drops a reply from
-the batch when it ends. Everything else reads prompt and reply together, padded on the right, where
-causal attention needs no mask; logits are computed where a reply's tokens are predicted and nowhere
-else. A batch is read in pieces of like length with a budget of tokens.
+Prompt and reply are read together, padded on the right, where causal attention needs no mask;
+logits are computed where a reply's tokens are predicted and nowhere else. A batch is read in pieces
+of like length with a budget of tokens.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn.functional import log_softmax
-from transformers.cache_utils import DynamicCache
+from torch.nn.functional import log_softmax, pad
 
-from karma.policy.faults import NotFiniteError
+from karma.policy.memory import Budget
 from karma.policy.models import ActorCritic
-
-
-@dataclass(frozen=True)
-class Sampling:
-    """How replies are drawn."""
-
-    eos: int
-    pad: int
-    temperature: float
-    max_new_tokens: int
-
-
-class Sample(NamedTuple):
-    """Replies as the sampler leaves them.
-
-    ``replies`` hold their end-of-text token where ``ended``. The rest is (replies, tokens), zero
-    where there is no token; ``values`` mean something only with a shared critic.
-    """
-
-    replies: list[list[int]]
-    ended: list[bool]
-    logprobs: Tensor
-    values: Tensor
-    entropy: Tensor
-    mask: Tensor
+from karma.policy.sample import Sampling, sample
 
 
 @dataclass(frozen=True)
@@ -81,95 +55,67 @@ def roll_out(
     reference: Any,
     prompts: list[list[int]],
     sampling: Sampling,
-    budget: int,
-    generator: torch.Generator,
+    budget: Budget,
+    draws: Tensor,
 ) -> Rollout:
     """Sample one reply to each prompt and read it with the reference and the critic.
 
-    The sampler's own log-probabilities are kept: in single precision they are those of a forward
-    pass over the whole text (to 1e-5), so none is needed.
+    The sampler's own log-probabilities and values are kept: in single precision they are those of a
+    forward pass over the whole text (to 1e-5). In bfloat16 they are not, and are read again.
     """
-    drawn = sample(model, prompts, sampling, generator)
-    pieces = list(micro_batches(lengths(prompts, drawn.replies), range(len(prompts)), budget))
-    past = torch.zeros_like(drawn.logprobs)
-    values = drawn.values if model.trunk is None else torch.zeros_like(drawn.values)
-    with torch.no_grad():
-        for rows in pieces:
-            ids, where, tokens = _texts(prompts, drawn.replies, rows, past.device)
-            logits = reference(input_ids=ids, logits_to_keep=where, use_cache=False).logits
-            past[rows] = _spread(
-                _chosen(logits.float() / sampling.temperature, tokens), drawn.mask[rows]
-            )
-            if model.trunk is not None:
-                values[rows] = _spread(model.critic(ids, where), drawn.mask[rows])
-    return Rollout(
-        prompts, drawn.replies, drawn.ended, drawn.logprobs, past, values, drawn.entropy, drawn.mask
+    drawn = sample(model, prompts, sampling, draws)
+    blank = torch.zeros_like(drawn.logprobs)
+    rollout = Rollout(
+        prompts,
+        drawn.replies,
+        drawn.ended,
+        drawn.logprobs,
+        blank,
+        drawn.values if model.trunk is None else blank,
+        drawn.entropy,
+        drawn.mask,
     )
+    longest = max(rollout.lengths)
+    return budget.fit(lambda size: _read(model, reference, rollout, sampling, size), longest)
 
 
 @torch.no_grad()
-def sample(
-    model: ActorCritic, prompts: list[list[int]], sampling: Sampling, generator: torch.Generator
-) -> Sample:
-    """One reply to each prompt, drawn from the policy at ``sampling.temperature``.
-
-    Raises NotFiniteError when the policy gives no probabilities.
-    """
-    device = generator.device
-    ids, mask = _pad_left(prompts, sampling.pad, device)
-    # Padding must not count: the first real token stands at position 0 in every row.
-    positions = (mask.cumsum(1) - 1).clamp(min=0)
-    cache = DynamicCache(config=model.policy.config)
-    size = (len(prompts), sampling.max_new_tokens)
-    tokens = torch.zeros(size, dtype=torch.long, device=device)
-    logprobs, values, entropy = (torch.zeros(size, device=device) for _ in range(3))
-    count = torch.zeros(len(prompts), dtype=torch.long, device=device)
-    alive = torch.arange(len(prompts), device=device)
-    for t in range(sampling.max_new_tokens):
-        output = model.policy(
-            input_ids=ids,
-            attention_mask=mask,
-            position_ids=positions,
-            past_key_values=cache,
-            use_cache=True,
-            logits_to_keep=1,
-            output_hidden_states=model.trunk is None,
-        )
-        every = log_softmax(output.logits[:, -1].float() / sampling.temperature, dim=-1)
-        if not every.max(1).values.isfinite().all():
-            raise NotFiniteError("the policy's log-probability is not finite")
-        chances = every.exp()
-        drawn = torch.multinomial(chances, 1, generator=generator)
-        tokens[alive, t] = drawn.squeeze(1)
-        logprobs[alive, t] = every.gather(1, drawn).squeeze(1)
-        entropy[alive, t] = torch.special.entr(chances).sum(1)
-        if model.trunk is None:
-            values[alive, t] = model.head(output.hidden_states[-1][:, -1]).squeeze(1)
-        count[alive] += 1
-        going = (drawn.squeeze(1) != sampling.eos).nonzero().squeeze(1)
-        if not len(going):
-            break
-        if len(going) < len(alive):
-            cache.batch_select_indices(going)
-            alive, mask, positions, drawn = (
-                alive[going],
-                mask[going],
-                positions[going],
-                drawn[going],
+def _read(
+    model: ActorCritic, reference: Any, rollout: Rollout, sampling: Sampling, budget: int
+) -> Rollout:
+    """The rollout with what the reference says, and what the sampler did not."""
+    past, values = torch.zeros_like(rollout.logprobs), rollout.values.clone()
+    logprobs = rollout.logprobs.clone()
+    for rows in micro_batches(rollout.lengths, range(len(rollout.prompts)), budget):
+        device, inside = past.device, rollout.mask[rows]
+        ids, where, tokens = _texts(rollout.prompts, rollout.replies, rows, device)
+        with model.computing():
+            logits = reference(input_ids=ids, logits_to_keep=where, use_cache=False).logits.float()
+            if model.trunk is not None and not model.half_precision:
+                values[rows] = _spread(model.critic(ids, where), inside)
+        past[rows] = _spread(_chosen(logits / sampling.temperature, tokens), inside)
+        if model.half_precision:
+            now = evaluate(model, rollout, rows, sampling.temperature)
+            logprobs[rows], values[rows] = (
+                _spread(now.logprobs, inside),
+                _spread(now.values, inside),
             )
-        ids, positions = drawn, positions[:, -1:] + 1
-        mask = torch.cat([mask, torch.ones_like(drawn)], dim=1)
-    longest = int(count.max())
-    inside = torch.arange(longest, device=device) < count[:, None]
-    replies = [row[:n] for row, n in zip(tokens.tolist(), count.tolist(), strict=True)]
-    ended = [row[-1] == sampling.eos for row in replies]
-    return Sample(
-        replies,
-        ended,
-        logprobs[:, :longest],
-        values[:, :longest],
-        entropy[:, :longest],
-        inside,
+    return replace(rollout, logprobs=logprobs, reference=past, values=values)
+
+
+def join(parts: list[Rollout], device: str) -> Rollout:
+    """Several rollouts as one, on ``device``."""
+    longest = max(part.mask.shape[1] for part in parts)
+
+    def tensor(name: str) -> Tensor:
+        found: list[Tensor] = [getattr(part, name) for part in parts]
+        return torch.cat([pad(one.to(device), (0, longest - one.shape[1])) for one in found])
+
+    return Rollout(
+        [prompt for part in parts for prompt in part.prompts],
+        [reply for part in parts for reply in part.replies],
+        [whole for part in parts for whole in part.ended],
+        *(tensor(name) for name in ("logprobs", "reference", "values", "entropy", "mask")),
     )
 
 
@@ -181,7 +127,8 @@ def evaluate(
     Token t of a reply is predicted, and valued, at the place before it.
     """
     ids, where, tokens = _texts(rollout.prompts, rollout.replies, rows, rollout.mask.device)
-    logits, values = model(ids, where)
+    with model.computing():
+        logits, values = model(ids, where)
     logits = logits / temperature
     return Tokens(_chosen(logits, tokens), values, logits)
 
@@ -233,13 +180,3 @@ def _spread(flat: Tensor, mask: Tensor) -> Tensor:
     full = torch.zeros(mask.shape, dtype=flat.dtype, device=flat.device)
     full[mask] = flat
     return full
-
-
-def _pad_left(prompts: list[list[int]], pad: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Prompts padded on the left, and where they are not padding, (prompts, longest) each."""
-    longest = max(len(prompt) for prompt in prompts)
-    gaps = [longest - len(prompt) for prompt in prompts]
-    rows = list(zip(prompts, gaps, strict=True))
-    ids = torch.tensor([[pad] * gap + prompt for prompt, gap in rows], device=device)
-    mask = torch.tensor([[0] * gap + [1] * len(prompt) for prompt, gap in rows], device=device)
-    return ids, mask

@@ -90,6 +90,7 @@ class Policy:
     curves: list[dict[str, Any]]
     samples: list[dict[str, Any]]
     metrics: dict[str, float]
+    alarms: list[dict[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -110,6 +111,8 @@ class Records:
     lineage: list[dict[str, Any]]
     card: Path | None
     """The folder of the data card."""
+    overlap: dict[str, Any] | None
+    """What ``prompts/overlap`` found; None where no policy is unexposed."""
 
     def of_kind(self, kind: str) -> list[str]:
         """The benchmarks of a kind that at least one model has a score on."""
@@ -137,6 +140,7 @@ def collect(job: Job) -> Records:
         f"policy/{rest}": _policy(f"policy/{rest}", folder)
         for rest, folder in job.fan_in("policy").items()
     }
+    overlap = job.inputs.get("prompts/overlap")
     wanted = [f"evals/{model}/{name}" for model in models for name in benchmarks]
     wanted += [f"reward/{name}" for name in job.config["rewards"]]
     wanted += [model for model in models if policy_name(model)]
@@ -154,6 +158,7 @@ def collect(job: Job) -> Records:
         versions=job.config["versions"],
         lineage=job.config["lineage"],
         card=job.inputs.get("labels/card"),
+        overlap=_json(overlap / "overlap.json") if overlap is not None else None,
     )
 
 
@@ -218,6 +223,7 @@ def _policy(model: str, folder: Path) -> Policy:
         _json(folder / "curves.json"),
         [json.loads(line) for line in lines if line],
         _json(folder / "metrics.json"),
+        _json(folder / "alarms.json"),
     )
 
 

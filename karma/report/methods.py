@@ -167,8 +167,31 @@ def _unexposed(records: Records) -> list[str]:
         "such dialogues before an assistant's turn (one dialogue in ten is held out). Reddit "
         "reaches these policies through the reward alone, and a critic started from it. The reward "
         "reads a dialogue through the same view as a thread; its metadata are the view's neutral "
-        "ones, the medians of its training rows, as these prompts have none of their own."
+        "ones, the medians of its training rows, as these prompts have none of their own.",
+        *([_overlap(records.overlap)] if records.overlap is not None else []),
     ]
+
+
+# What the stage ``prompts`` calls the texts that it compares with Reddit's.
+TEXTS = {
+    "sft": "answers that the start learned from",
+    "prompts": "prompts",
+    "base": "texts that the base learned from",
+}
+
+
+def _overlap(found: dict[str, Any]) -> str:
+    """How many rows of the unexposed condition hold a message of the threads."""
+    counts = [
+        f"{count(n['overlapping'])} of {count(n['rows'])} {text}"
+        for kind, text in TEXTS.items()
+        if (n := found["kinds"].get(kind)) is not None
+    ]
+    return (
+        f"Compared with the {count(found['messages'])} messages of the threads, "
+        f"{listed(counts)} share a run of {found['run']} words with one, or have one of at least "
+        f"{found['least']} words as a turn."
+    )
 
 
 def _statistics(records: Records, family: dict[str, Any], resamples: int) -> list[str]:

@@ -72,11 +72,10 @@ def _score(cell: Cell, resamples: int) -> dict[str, Any]:
 
 def policies(records: Records) -> list[dict[str, Any]]:
     """One row a policy: where its training began and ended, and what raised an alarm."""
-    target = records.recipe["policy"]["kl_target"]
-    return [_policy(records.policies[m], target) for m in records.models if m in records.policies]
+    return [_policy(records.policies[m]) for m in records.models if m in records.policies]
 
 
-def _policy(policy: Policy, kl_target: float | None) -> dict[str, Any]:
+def _policy(policy: Policy) -> dict[str, Any]:
     numbers = policy.metrics
     return {
         "id": policy.name.id,
@@ -84,28 +83,15 @@ def _policy(policy: Policy, kl_target: float | None) -> dict[str, Any]:
         "variant": policy.name.variant,
         "seed": policy.name.seed,
         **{name: numbers[name] for name in ENDS},
-        "alarms": alarms(numbers, kl_target),
+        "alarms": alarms(policy),
         "curves": {key: [row[name] for row in policy.curves] for key, name in CURVES.items()},
     }
 
 
-def alarms(numbers: dict[str, float], kl_target: float | None) -> list[str]:
-    """What a reader should look at before believing a policy's reward.
-
-    The bounds are ours: rewards are in standard deviations, so a tenth is small but seen.
-    """
-    reward = numbers["reward_last"] - numbers["reward_first"]
-    gold = numbers["gold_last"] - numbers["gold_first"]
-    longer = numbers["length_last"] / max(numbers["length_first"], 1.0)
-    found = {
-        "gold fell while reward rose": reward > 0.1 and gold < -0.1,
-        "replies more than twice as long as at first": longer > 2,
-        "replies less than half as long as at first": longer < 0.5,
-        "KL above twice its target": kl_target is not None and numbers["kl_final"] > 2 * kl_target,
-        "most replies do not end": numbers["no_eos_last"] > 0.5,
-        "steps were skipped": numbers["skipped_steps"] > 0,
-    }
-    return [alarm for alarm, rings in found.items() if rings]
+def alarms(policy: Policy) -> list[str]:
+    """What a reader should look at before believing a policy's reward, as the run told it."""
+    found = [f"{row['alarm']} (steps {row['first']} to {row['last']})" for row in policy.alarms]
+    return found + ["steps were skipped"] * (policy.metrics["skipped_steps"] > 0)
 
 
 def pareto(found: list[dict[str, Any]], claims: list[dict[str, Any]]) -> list[dict[str, Any]]:

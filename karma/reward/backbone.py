@@ -80,28 +80,39 @@ def classifier(start: Source, tokenizer: PreTrainedTokenizerBase, seed: int) -> 
     """
     set_seed(seed)
     with loading(start.name, SAVED):
-        model = AutoModelForSequenceClassification.from_pretrained(
+        model, report = AutoModelForSequenceClassification.from_pretrained(
             start.name,
             revision=start.revision,
             num_labels=1,
             dtype=torch.float32,
             ignore_mismatched_sizes=True,  # the head of another classifier gives way to ours
+            output_loading_info=True,
             **WEIGHTS,
+        )
+    heads = tuple(f"{name}." for name in _heads(model))
+    body = [str(key) for key, *_ in report["mismatched_keys"] if not str(key).startswith(heads)]
+    if body:
+        raise InputError(
+            start.name, f"its weights are of another size than its config says ({body[0]})", SAVED
         )
     if len(tokenizer) > model.get_input_embeddings().num_embeddings:
         model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
     return model
 
 
-def adapters(model: Any, lora: Lora | None) -> LoraConfig | None:
-    """What ``lora`` asks for, the head trained whole beside the adapters; None for all weights."""
-    if lora is None:
-        return None
-    heads = [
+def _heads(model: Any) -> list[str]:
+    """The modules that are no part of the backbone and hold weights."""
+    return [
         name
         for name, module in model.named_children()
         if name != model.base_model_prefix and any(True for _ in module.parameters())
     ]
+
+
+def adapters(model: Any, lora: Lora | None) -> LoraConfig | None:
+    """What ``lora`` asks for, the head trained whole beside the adapters; None for all weights."""
+    if lora is None:
+        return None
     return LoraConfig(
         task_type=TaskType.SEQ_CLS,
         r=lora.rank,
@@ -110,5 +121,5 @@ def adapters(model: Any, lora: Lora | None) -> LoraConfig | None:
         target_modules=lora.targets,
         # GPT-2 keeps its linear layers the other way round.
         fan_in_fan_out=any(isinstance(module, Conv1D) for module in model.modules()),
-        modules_to_save=heads,
+        modules_to_save=_heads(model),
     )
