@@ -184,6 +184,8 @@ def test_of_evaluations_that_were_done_before_a_kill_mlflow_hears_once(copy):
     ]
     cells = [name for name in states(copy, "evals.items=20") if name.startswith("evals/")]
     assert sorted(f"{model}/{benchmark}" for model, benchmark in heard) == sorted(cells)
-    children = [(run.data.tags.get("mlflow.parentRunId"), run.info.run_name) for run in runs]
+    parents = [(run.data.tags.get("mlflow.parentRunId"), run.info.run_name) for run in runs]
+    # Two parent runs that began in one minute bear one name.
+    children = [child for child in parents if child[0] is not None]
     assert len(children) == len(set(children))
     assert {run.info.status for run in runs} == {"FINISHED", "KILLED"}
