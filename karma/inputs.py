@@ -157,6 +157,7 @@ def _patterns(value: str | tuple[str, ...] | None) -> list[str]:
 
 def _globbed(pattern: str) -> list[Path]:
     """What a path or a glob names, there or not; nothing if a glob names nothing."""
+    # glob.glob and not Path.glob, which takes no absolute pattern.
     found = sorted(glob.glob(pattern)) if any(s in pattern for s in "*?[") else [pattern]  # noqa: PTH207
     return [Path(f) for f in found]
 

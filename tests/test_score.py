@@ -156,7 +156,7 @@ def test_an_export_loads_plainly_and_its_card_computes_what_score_does(metadata,
     model = AutoModelForSequenceClassification.from_pretrained(out)
     assert model.config.num_labels == 1
     card = ModelCard.load(out / "README.md")
-    assert card.data.library_name == "transformers"
+    assert card.data.to_dict()["library_name"] == "transformers"
     assert {r.metric_type for r in card.data.eval_results} >= {"spearman", "pair_accuracy"}
     (code,) = re.findall(r"```python\n(.*?)```", card.text, flags=re.DOTALL)
     program = code + "\nprint(reward)"

@@ -37,6 +37,7 @@ def read(folder: Path) -> list[tuple[list[Turn], Slot | None]]:
     found = []
     for row in table.to_pylist():
         if row["split"] == "train":
+            # FIELDS are the slot's, which the type checker cannot see.
             slot = Slot(**{name: row[name] for name in FIELDS})  # type: ignore[typeddict-item]
             known = any(value is not None for value in slot.values())
             turns = [Turn(role=turn["role"], text=turn["text"]) for turn in row["turns"]]

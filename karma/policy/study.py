@@ -19,9 +19,7 @@ Terms = Callable[[list[list[Turn]], list[str], list[Slot | None]], dict[str, lis
 
 
 def _no_terms(
-    turns: list[list[Turn]],  # noqa: ARG001
-    replies: list[str],  # noqa: ARG001
-    slots: list[Slot | None],  # noqa: ARG001
+    _turns: list[list[Turn]], _replies: list[str], _slots: list[Slot | None]
 ) -> dict[str, list[float]]:
     """The terms of a reward that is no sum."""
     return {}

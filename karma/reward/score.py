@@ -76,7 +76,7 @@ class Length:
         self,
         turns: Sequence[list[Turn]],  # noqa: ARG002 - it sees the reply only
         replies: Sequence[str],
-        slots: Sequence[Slot | None],  # noqa: ARG002
+        slots: Sequence[Slot | None],  # noqa: ARG002 - it sees the reply only
     ) -> list[float]:
         """One length a reply."""
         return [math.log1p(len(reply)) for reply in replies]

@@ -92,6 +92,7 @@ class Reader:
         held = given.model_dump(include=given.model_fields_set & set(SLOT_FIELDS))
         if self.neutral:
             held = {**(self.model.scorer.neutral or {}), **held}
+        # SLOT_FIELDS are the slot's, which the type checker cannot see.
         return Slot(**{name: held.get(name) for name in SLOT_FIELDS})  # type: ignore[typeddict-item]
 
 

@@ -32,20 +32,20 @@ class Reporter(TrainerCallback):
 
     def on_step_end(
         self,
-        args: TrainingArguments,  # noqa: ARG002
+        args: TrainingArguments,  # noqa: ARG002 - the trainer passes it
         state: TrainerState,
-        control: TrainerControl,  # noqa: ARG002
-        **kwargs: Any,  # noqa: ARG002
+        control: TrainerControl,  # noqa: ARG002 - the trainer passes it
+        **kwargs: Any,  # noqa: ARG002 - the trainer passes it
     ) -> None:
         self.job.progress(state.global_step, state.max_steps, "steps")
 
     def on_log(
         self,
-        args: TrainingArguments,  # noqa: ARG002
+        args: TrainingArguments,  # noqa: ARG002 - the trainer passes it
         state: TrainerState,
-        control: TrainerControl,  # noqa: ARG002
+        control: TrainerControl,  # noqa: ARG002 - the trainer passes it
         logs: dict[str, float] | None = None,
-        **kwargs: Any,  # noqa: ARG002
+        **kwargs: Any,  # noqa: ARG002 - the trainer passes it
     ) -> None:
         if logs is None or "loss" not in logs:
             return
