@@ -45,6 +45,9 @@ def serve(store: Store, uri: str, port: int) -> None:
 
 
 def _mlflow(store: Store, uri: str, port: int) -> subprocess.Popen[bytes]:
+    from karma.record import prepare  # imports mlflow, which takes seconds
+
+    prepare(uri)
     command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1"]
     command += ["--port", str(port), "--workers", "1", "--backend-store-uri", uri]
     command += ["--default-artifact-root", (store.root / "mlflow-artifacts").as_uri()]

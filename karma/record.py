@@ -187,6 +187,7 @@ class Sender:
 
     def _connect(self) -> mlflow.MlflowClient:
         if self._client is None:
+            prepare(self._uri)
             mlflow.set_tracking_uri(self._uri)
             self._client = mlflow.MlflowClient()
         return self._client
@@ -301,6 +302,27 @@ class Sender:
         if known is None:
             return name
         return f"[{name}](#/experiments/{known['experiment']}/runs/{known['run']})"
+
+
+def prepare(uri: str) -> None:
+    """Make the SQLite database of a tracking address, if it is not there yet.
+
+    MLflow builds a database in some seconds of migrations, and refuses for good what a kill left
+    in their midst. So it is built under another name and moved into place when it is whole.
+    """
+    if not uri.startswith("sqlite:///"):
+        return
+    place = Path(uri.removeprefix("sqlite:///"))
+    place.parent.mkdir(parents=True, exist_ok=True)
+    with place.with_name(f".{place.name}.lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        if place.exists():
+            return
+        new = place.with_name(f".{place.name}.new")
+        for left in place.parent.glob(f"{new.name}*"):
+            left.unlink()
+        mlflow.MlflowClient(f"sqlite:///{new}").search_experiments()
+        new.rename(place)
 
 
 def _attach(client: mlflow.MlflowClient, run_id: str, files: list[str]) -> None:

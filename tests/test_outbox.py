@@ -1,5 +1,7 @@
 """The outbox and MLflow: nothing is lost, nothing arrives twice, nothing waits for the server."""
 
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -7,7 +9,7 @@ import pytest
 
 from karma.address import public
 from karma.outbox import Outbox
-from karma.record import Sender, flush
+from karma.record import Sender, flush, prepare
 from karma.store import Store
 from tasks.entries import SMALL, readable
 from tests.small import wait_until
@@ -220,3 +222,17 @@ def test_a_model_that_was_made_before_a_kill_is_not_made_again(store, database, 
     ]
     (told,) = runs(database, "cut")
     assert [m.model_id for m in told.outputs.model_outputs] == [made.model_id]
+
+
+def test_a_kill_while_mlflow_builds_its_database_does_not_spoil_it(tmp_path):
+    uri = f"sqlite:///{tmp_path / 'new' / 'mlflow.db'}"
+    code = f"from karma.record import prepare; prepare({uri!r})"
+    child = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL)
+    half = tmp_path / "new" / ".mlflow.db.new"
+    wait_until(lambda: half.exists() and half.stat().st_size > 0, 60)
+    child.kill()
+    child.wait()
+    assert not (tmp_path / "new" / "mlflow.db").exists()
+    prepare(uri)
+    assert [e.name for e in client(uri).search_experiments()] == ["Default"]
+    assert not half.exists()
