@@ -382,16 +382,17 @@ def _cell(recipe: Recipe, model: str, name: str) -> Node:
     if "toxicity" in settings and recipe.evals.toxicity.rows is not None:
         inputs["rows"] = "source/toxicity_rows"
         settings["toxicity"]["rows"] = ""  # what it holds counts, not where it lies
+    config: dict[str, Any] = {"evals": settings, "benchmark": name, "module": entry.module}
+    config["seed"] = seed
+    if name in recipe.evals.hub:
+        assert entry.hub is not None, "the recipe is checked"
+        where = {**entry.hub._asdict(), "name": recipe.evals.hub[name]}
+        config["hub"] = {**where, "datasets": minor("datasets")}
     return Node(
         f"evals/{model}/{name}",
         inputs=inputs,
         manner={"evals": recipe.evals.manner()},
-        config={
-            "evals": settings,
-            "benchmark": name,
-            "module": entry.module,
-            "seed": seed,
-        },
+        config=config,
         job=STAGES["evals"].job,
         modules=(entry.module,),
         files=beside(f"karma/evals/templates/{name}"),

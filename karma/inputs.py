@@ -16,7 +16,8 @@ from karma.dumps.columns import separator
 from karma.dumps.recipe import CORPUS, UTTERANCES, corpus_files
 from karma.errors import InputError, RecipeError
 from karma.evals.catalogue import BENCHMARKS
-from karma.evals.recipe import harness_name
+from karma.evals.formats import globs
+from karma.evals.recipe import EvalsRecipe, harness_name
 from karma.evals.task_file import data_files
 from karma.fingerprint import minor
 from karma.nodes import STAGES, Node, Source, beside
@@ -48,7 +49,7 @@ def input_nodes(recipe: Recipe) -> list[Node]:
         nodes.append(_file("source/toxicity_rows", Path(recipe.evals.toxicity.rows)))
     if recipe.dumps.removed is not None:
         nodes.append(_file("source/removed", Path(recipe.dumps.removed)))
-    nodes += [_benchmark(name, recipe.evals.data) for name in _benchmarks(recipe)]
+    nodes += [_benchmark(name, recipe.evals) for name in _benchmarks(recipe)]
     nodes += [_task(task) for task in recipe.evals.lm_eval]
     return nodes
 
@@ -71,19 +72,22 @@ def _instructions(where: str) -> Node:
     return _file("instructions", Path(where))
 
 
-def _benchmark(name: str, data: str) -> Node:
+def _benchmark(name: str, evals: EvalsRecipe) -> Node:
     entry = BENCHMARKS[name]
     node = f"benchmark/{name}"
-    if data == "world":
-        source = Source(member="benchmarks", patterns=entry.files + entry.instead)
+    if name in evals.hub:
+        return Node(node, source=Source(revision=evals.hub[name]))
+    if evals.data == "world":
+        files = [each for pattern in entry.files + entry.instead for each in globs(pattern)]
+        source = Source(member="benchmarks", patterns=tuple(files))
         return Node(node, inputs={"world": "world"}, source=source)
-    folder = Path(data)
+    folder = Path(evals.data)
     found = entry.found(folder)
     lacking = [pattern for pattern, files in found.items() if not files]
     if lacking:
         return Node(node, source=Source(path=folder / lacking[0]))
-    files = tuple(sorted(path for files in found.values() for path in files))
-    return Node(node, source=Source(path=folder, files=files))
+    paths = tuple(sorted(path for paths in found.values() for path in paths))
+    return Node(node, source=Source(path=folder, files=paths))
 
 
 def _task(task: str) -> Node:
@@ -98,15 +102,17 @@ def _task(task: str) -> Node:
 
 def _benchmarks(recipe: Recipe) -> list[str]:
     """The benchmarks that read files: those the recipe names, or all that its data hold."""
-    names = [n for n in chosen(recipe) if BENCHMARKS[n].files]
+    names, hub = [n for n in chosen(recipe) if BENCHMARKS[n].files], recipe.evals.hub
     if recipe.evals.data == "world":
-        return [n for n in names if n in SIMULATED]
+        return [n for n in names if n in SIMULATED or n in hub]
+    if recipe.evals.data == "hub":
+        return [n for n in names if n in hub]
     if recipe.evals.benchmarks != "all":
         return names
     folder = Path(recipe.evals.data)
     if not folder.is_dir():
         return names  # a plan can be made without them; a run says which file is missing
-    held = [n for n in names if all(BENCHMARKS[n].found(folder).values())]
+    held = [n for n in names if n in hub or all(BENCHMARKS[n].found(folder).values())]
     if not held:
         raise RecipeError(
             f"evals.data {folder}",

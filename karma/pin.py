@@ -13,11 +13,13 @@ import yaml
 
 from karma.document import parse, read
 from karma.errors import RecipeError
+from karma.evals.catalogue import BENCHMARKS
 from karma.prompts.hub import unpinned
 from karma.store import write_atomically
 
 MODELS = (("base",), ("reward", "backbone"), ("evals", "toxicity", "classifier"))
 DIALOGUES = ("prompts", "unexposed")
+EVALS, ROWS = ("evals",), ("evals", "hub")
 
 Edits = dict[tuple[int, int], str]
 
@@ -31,21 +33,25 @@ class Loose(NamedTuple):
     name: str
     at: str | None
     """The branch, tag or short revision that the recipe gives."""
+    key: str = ""
+    """For a data set, the key of the section at which it stands, or will."""
 
 
 def pin(path: Path) -> list[str]:
-    """Pin the models and instruction data that a recipe names; one line for each.
+    """Pin the models and data sets that a recipe names; one line for each.
 
-    What is pinned already stays. Raises RecipeError if the hub cannot be asked or the text cannot
+    With ``evals.data: hub`` the benchmarks that name none get the catalogue's. What is pinned
+    already stays. Raises RecipeError if the hub cannot be asked or the text cannot
     be edited; the file is as it was then.
     """
     text, document = read(path)
     asked: dict[tuple[str, str, str | None], str] = {}
     revisions = {}
     for loose in find(document):
-        if loose[1:] not in asked:
-            asked[loose[1:]] = _revision(loose)
-        revisions[loose] = asked[loose[1:]]
+        what = (loose.kind, loose.name, loose.at)
+        if what not in asked:
+            asked[what] = _revision(loose)
+        revisions[loose] = asked[what]
     if not revisions:
         return ["every hub name is pinned already"]
     _write(path, rewrite(text, revisions))
@@ -63,7 +69,24 @@ def find(document: dict[str, Any]) -> list[Loose]:
             found.append(Loose(place, "model", name, str(revision) if revision else None))
     data = unpinned(str(_section(document, DIALOGUES).get("instructions", "world")))
     if data is not None:
-        found.append(Loose(DIALOGUES, "dataset", *data))
+        found.append(Loose(DIALOGUES, "dataset", *data, "instructions"))
+    return found + _benchmarks(document)
+
+
+def _benchmarks(document: dict[str, Any]) -> list[Loose]:
+    """The data sets of benchmarks that stand there loose, and with ``data: hub`` those that do not
+    stand there."""
+    evals, given = _section(document, EVALS), _section(document, ROWS)
+    known = {name: entry.hub.name for name, entry in BENCHMARKS.items() if entry.hub}
+    asked = evals.get("benchmarks")
+    named = [name for name in known if not isinstance(asked, list) or name in asked]
+    found = [
+        Loose(ROWS, "dataset", *loose, name)
+        for name, where in given.items()
+        if (loose := unpinned(str(where))) is not None
+    ]
+    if evals.get("data") == "hub":
+        found += [Loose(ROWS, "dataset", known[n], None, n) for n in named if n not in given]
     return found
 
 
@@ -76,16 +99,20 @@ def rewrite(text: str, revisions: dict[Loose, str]) -> str:
     assert root is not None
     meant = copy.deepcopy(parse(text))
     edits: Edits = {}
+    missing: dict[str, str] = {}
     for loose, revision in revisions.items():
-        section = _section(meant, loose.section)
-        nodes = _nodes(root, loose.section)
+        section, new = _section(meant, loose.section), f"{loose.name}@{revision}"
         if loose.kind == "model":
             section["revision"] = revision
-            edits |= _beside(text, nodes, revision)
+            edits |= _beside(text, _nodes(root, loose.section), revision)
+        elif loose.key in section:
+            old, section[loose.key] = section[loose.key], new
+            edits |= _within(text, _pairs(_nodes(root, loose.section))[loose.key][1], old, new)
         else:
-            old, new = section["instructions"], f"{loose.name}@{revision}"
-            section["instructions"] = new
-            edits |= _within(text, _pairs(nodes)["instructions"][1], old, new)
+            missing[loose.key] = new
+    if missing:
+        meant["evals"]["hub"] = {**_section(meant, ROWS), **missing}
+        edits |= _rows(text, _nodes(root, EVALS), missing)
     for (start, end), new in sorted(edits.items(), reverse=True):
         text = text[:start] + new + text[end:]
     if not _says(text, meant):
@@ -105,14 +132,41 @@ def _beside(text: str, section: yaml.MappingNode, revision: str) -> Edits:
         old = pairs["revision"][1]
         gap = "" if text[old.start_mark.index - 1].isspace() else " "
         return {(old.start_mark.index, old.end_mark.index): gap + revision}
-    key, value = pairs["model"]
+    return _after(text, section, *pairs["model"], f"revision: {revision}")
+
+
+def _rows(text: str, evals: yaml.MappingNode, missing: dict[str, str]) -> Edits:
+    """Put benchmarks into the mapping ``hub``, which is made after ``data`` if it is not there."""
+    pairs = _pairs(evals)
+    each = [f"{name}: {where}" for name, where in missing.items()]
+    braces = f"{{{', '.join(each)}}}"
+    if "hub" not in pairs:
+        key, value = pairs["data"]
+        step = "\n" + " " * (2 * key.start_mark.column)
+        new = f"hub: {braces}" if evals.flow_style else step.join(["hub:", *each])
+        return _after(text, evals, key, value, new)
+    hub = pairs["hub"][1]
+    if not isinstance(hub, yaml.MappingNode) or not hub.value:
+        start, end = hub.start_mark.index, hub.end_mark.index
+        return {(start, end): braces if text[start - 1].isspace() else f" {braces}"}
+    key, value = hub.value[-1]
+    step = ", " if hub.flow_style else "\n" + " " * key.start_mark.column
+    return _after(text, hub, key, value, step.join(each))
+
+
+def _after(
+    text: str, section: yaml.MappingNode, key: yaml.Node, value: yaml.Node, new: str
+) -> Edits:
+    """Put ``new`` behind a pair of a section, on a line of its own unless it is in braces."""
     at = value.end_mark.index
     if section.flow_style:
-        return {(at, at): f", revision: {revision}"}
+        return {(at, at): f", {new}"}
     line_end = re.compile(r"\r?\n|$").search(text, at)
     assert line_end is not None
-    new = f"{line_end[0] or chr(10)}{' ' * key.start_mark.column}revision: {revision}"
-    return {(line_end.start(), line_end.start()): new}
+    end = line_end[0] or "\n"
+    lines = new.replace("\n", end)
+    whole = f"{end}{' ' * key.start_mark.column}{lines}"
+    return {(line_end.start(), line_end.start()): whole}
 
 
 def _within(text: str, value: yaml.Node, old: str, new: str) -> Edits:

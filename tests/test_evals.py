@@ -266,7 +266,7 @@ def test_sentiment_is_read_from_the_multiclass_table_where_that_is_there(tmp_pat
     assert [(item.fields["text"], item.gold) for item in found.items] == [("so\nglad", 2)]
     reasons = [row["reason"] for row in found.broken]
     assert reasons == ["label 0 is not sentiment 'neutral'", "label 1 is not sentiment 'x'"]
-    assert BENCHMARKS["sentiment"].found(tmp_path).keys() == {"multiclass_sentiment.csv"}
+    assert BENCHMARKS["sentiment"].found(tmp_path).keys() == {"multiclass_sentiment"}
     (tmp_path / "multiclass_sentiment.csv").unlink()
     assert len(BENCHMARKS["sentiment"].found(tmp_path)) == 2
 
@@ -314,7 +314,7 @@ def test_two_sentiment_files_of_different_length_are_refused(tmp_path):
 
 
 def test_a_missing_file_a_missing_column_and_no_json_are_the_users_to_mend(tmp_path):
-    with pytest.raises(InputError, match="No such file"):
+    with pytest.raises(InputError, match="no such file"):
         humor.read(tmp_path)
     write(tmp_path / "colbert_humor.csv", [["text"], ["a"]])
     with pytest.raises(InputError, match="no column humor"):

@@ -1,9 +1,12 @@
 """Pinning: a recipe's text changes where a revision belongs, and nowhere else."""
 
+import re
+
 import pytest
 import yaml
 
 from karma.errors import RecipeError
+from karma.evals.recipe import ON_THE_HUB, EvalsRecipe
 from karma.pin import Loose, find, pin, rewrite
 from tests.filled import SMOKE
 from tests.small import command
@@ -58,6 +61,36 @@ def test_the_instruction_data_are_pinned_and_a_comment_that_names_them_stays(nam
     assert pinned(text) == text.replace(f"instructions: {name}", f"instructions: {new}")
 
 
+M, T = f"mmlu: cais/mmlu@{A}", f"truthfulqa: truthfulqa/truthful_qa@{A}"
+BLOCK = "evals:\n  data: hub  # note\n  benchmarks: [truthfulqa, mmlu, replies]\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("evals: {data: hub, benchmarks: [mmlu]}", f"evals: {{data: hub, hub: {{{M}}}, b}}"),
+        (BLOCK, BLOCK.replace("note\n", f"note\n  hub:\n    {T}\n    {M}\n")),
+        (f"{BLOCK}  hub:\n    mmlu: cais/mmlu\n", f"{BLOCK}  hub:\n    {M}\n    {T}\n"),
+        (f"{BLOCK}  hub:\n", f"{BLOCK}  hub: {{{T}, {M}}}\n"),
+        (
+            "evals: {hub: {mmlu: cais/mmlu@main}, data: hub, benchmarks: [truthfulqa, mmlu]}",
+            f"evals: {{hub: {{{M}, {T}}}, data: hub, b}}",
+        ),
+        ("evals: {hub: {mmlu: cais/mmlu}, data: x}", f"evals: {{hub: {{{M}}}, data: x}}"),
+    ],
+)
+def test_benchmarks_of_the_hub_get_their_revisions(text, expected):
+    listed = re.search(r"benchmarks: \[.*?\]", text)
+    assert pinned(text) == expected.replace(", b}", f", {listed[0]}}}" if listed else "")
+    assert find(yaml.safe_load(pinned(text))) == []
+
+
+def test_without_a_list_every_benchmark_of_the_hub_is_pinned():
+    found = yaml.safe_load(pinned("evals:\r\n  data: hub\r\n"))["evals"]
+    assert tuple(found["hub"]) == ON_THE_HUB
+    assert EvalsRecipe(**found).hub == found["hub"]
+
+
 def test_an_anchor_that_serves_two_sections_is_pinned_once():
     text = "base: &m {model: x/y}\nreward: {backbone: *m}\n"
     names = find(yaml.safe_load(text))
@@ -95,7 +128,7 @@ def test_a_branch_or_a_short_revision_is_asked_for():
     document = {"base": {"model": "x/y", "revision": "main"}}
     assert find(document) == [Loose(BASE, "model", "x/y", "main")]
     document = {"prompts": {"unexposed": {"instructions": "org/chat@abc123"}}}
-    assert find(document) == [Loose(DIALOGUES, "dataset", "org/chat", "abc123")]
+    assert find(document) == [Loose(DIALOGUES, "dataset", "org/chat", "abc123", "instructions")]
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,7 @@
-"""Reading benchmark files: rows with their lines, and one message where a file is wrong."""
+"""Reading benchmark files: rows with their lines, and one message where a file is wrong.
+
+A table may come as CSV, as a JSON list, as JSON lines or as Parquet: the file's ending says which.
+"""
 
 import csv
 import io
@@ -7,9 +10,44 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
+
 from karma.errors import InputError
+from karma.evals.formats import FORMATS, held
 
 REPLACE = "Put the benchmark's original file there (docs/benchmarks.md)."
+PARTIAL = "more or fewer fields than columns"
+
+Numbered = Iterator[tuple[int, dict[str, Any] | None]]
+"""Rows with the number of their line (in JSON lists and Parquet: their place, from 1); None for a
+row that cannot be read."""
+
+
+def find(folder: Path, name: str) -> Path:
+    """The file ``name`` with one of the endings of ``FORMATS``.
+
+    Raises InputError if there is none, or more than one: which of them counts would be a guess.
+    """
+    return every(folder, name)[0]
+
+
+def every(folder: Path, pattern: str) -> list[Path]:
+    """The files of a glob without an ending, in any of the formats, sorted.
+
+    Raises InputError if there are none, or one of them in two formats.
+    """
+    found = held(folder, pattern)
+    if not found:
+        thing = f"benchmark file {folder / pattern}"
+        raise InputError(thing, f"no such file with an ending of {', '.join(FORMATS)}", REPLACE)
+    seen: dict[str, Path] = {}
+    for path in found:
+        other = seen.setdefault(path.stem, path)
+        if other is not path:
+            thing = f"benchmark file {path}"
+            raise InputError(thing, f"{other.name} lies beside it", "Keep one of them.")
+    return found
 
 
 def text(path: Path) -> str:
@@ -38,19 +76,65 @@ def table(path: Path) -> list[tuple[int, list[str]]]:
         raise InputError(f"benchmark file {path}", reason, REPLACE) from error
 
 
-def records(path: Path, columns: tuple[str, ...]) -> Iterator[tuple[int, dict[str, str] | None]]:
-    """The rows of a CSV file with a header, by column; None for a row with more or fewer fields.
+def records(path: Path, columns: tuple[str, ...], *shapes: tuple[str, ...]) -> Numbered:
+    """The rows of a table by column; None for a row that is none, or lacks one of ``columns``.
 
-    Raises InputError if one of ``columns`` is missing.
+    ``shapes`` are other names of the same columns; rows get the names of ``columns``. Raises
+    InputError if the file cannot be read, or its first row has the columns of no shape.
     """
-    rows = table(path)
-    header = rows[0][1] if rows else []
-    missing = [name for name in columns if name not in header]
-    if missing:
-        reason = f"it has no column {', '.join(missing)}"
-        raise InputError(f"benchmark file {path}", reason, REPLACE)
-    for line, row in rows[1:]:
+    named: dict[str, str] | None = None
+    for line, row in rows(path):
+        if row is not None and named is None:
+            named = _shape(path, row, (columns, *shapes))
+        whole = row is not None and named is not None and all(name in row for name in named)
+        yield line, {(named or {}).get(k, k): v for k, v in row.items()} if row and whole else None
+
+
+def _shape(path: Path, row: dict[str, Any], shapes: tuple[tuple[str, ...], ...]) -> dict[str, str]:
+    """The names that the columns have here, each with the one that it gets."""
+    for shape in shapes:
+        if all(name in row for name in shape):
+            return dict(zip(shape, shapes[0], strict=True))
+    missing = [name for name in shapes[0] if name not in row]
+    raise InputError(f"benchmark file {path}", f"it has no column {', '.join(missing)}", REPLACE)
+
+
+def rows(path: Path) -> Numbered:
+    """The rows of a table in whichever format. Raises InputError if it cannot be read as that."""
+    match path.suffix:
+        case ".csv":
+            yield from _csv(path)
+        case ".json":
+            found = document(path)
+            if not isinstance(found, list):
+                raise InputError(f"benchmark file {path}", "it is no list of rows", REPLACE)
+            for number, row in enumerate(found, start=1):
+                yield number, row if isinstance(row, dict) else None
+        case ".parquet":
+            yield from _parquet(path)
+        case _:
+            yield from json_lines(path)
+
+
+def _csv(path: Path) -> Numbered:
+    read = table(path)
+    header = read[0][1] if read else []
+    for line, row in read[1:]:
         yield line, dict(zip(header, row, strict=True)) if len(row) == len(header) else None
+
+
+def _parquet(path: Path) -> Numbered:
+    try:
+        read = pq.read_table(path).to_pylist()
+    except (OSError, pa.ArrowException) as error:
+        reason = f"it is no Parquet: {str(error).splitlines()[0]}"
+        raise InputError(f"benchmark file {path}", reason, REPLACE) from error
+    yield from enumerate(read, start=1)
+
+
+def said(value: Any) -> str:
+    """A cell as text without the space around it; nothing for a cell that is empty."""
+    return "" if value is None else str(value).strip()
 
 
 def document(path: Path) -> Any:

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from karma.errors import CheckError, InputError
-from karma.evals import files, model, template
+from karma.evals import files, hub, model, template
 from karma.evals.benchmark import Benchmark, Broken, Cell, Result, Row, Template, limit, stable
 from karma.evals.settings import RULES, EvalsSettings
 from karma.jobs import Job, write_json
@@ -51,7 +51,10 @@ def run(job: Job) -> None:
     name = job.config["benchmark"]
     settings = EvalsSettings.model_validate(job.config["evals"])
     benchmark: Benchmark = importlib.import_module(job.config["module"]).BENCHMARK
-    found = benchmark.read(job.inputs[benchmark.role])
+    inputs = dict(job.inputs)
+    if "hub" in job.config:
+        inputs["data"] = hub.fetch(job.config["hub"]["name"], job.config["hub"], job.scratch)
+    found = benchmark.read(inputs[benchmark.role])
     if not found.items:
         reason = f"none of its {len(found.broken)} rows can be used"
         raise InputError(f"benchmark {name}", reason, files.REPLACE)
@@ -65,7 +68,7 @@ def run(job: Job) -> None:
                 settings=settings,
                 seed=job.config["seed"],
                 model=language_model,
-                inputs=job.inputs,
+                inputs=inputs,
                 progress=job.progress,
                 template=wording,
             ),

@@ -5,11 +5,14 @@ import importlib.util
 import re
 from pathlib import Path
 
-from pydantic import field_validator
+from pydantic import field_validator, model_validator
 
 from karma.evals.catalogue import BENCHMARKS
 from karma.evals.settings import EvalsSettings
+from karma.prompts.hub import pinned
 from karma.section import Chosen
+
+ON_THE_HUB = tuple(name for name, entry in BENCHMARKS.items() if entry.hub is not None)
 
 
 def harness_name(task: str) -> str:
@@ -20,13 +23,17 @@ def harness_name(task: str) -> str:
 class EvalsRecipe(EvalsSettings):
     """Which benchmarks are asked, and where their files lie.
 
-    The three fields here are no part of a cell's settings: another benchmark, or a folder that
-    moved, leaves every cell fresh.
+    The fields here are no part of a cell's settings: another benchmark, or a folder that moved,
+    leaves every cell fresh.
     """
 
     data: str
-    """`world` (the simulator's benchmarks), or a folder that holds the benchmarks' files under
-    their usual names (docs/benchmarks.md)."""
+    """`world` (the simulator's benchmarks), `hub` (data sets of the Hugging Face hub, listed in
+    `hub`), or a folder that holds the benchmarks' files under their usual names
+    (docs/benchmarks.md)."""
+    hub: dict[str, str] = {}
+    """Benchmarks whose rows come from the hub, each with its data set and full revision,
+    `name@<40 hex digits>`; the others come from `data`. `karma pin RECIPE` writes it."""
     benchmarks: Chosen = "all"
     """Names of benchmarks, or `all` whose files the data hold."""
 
@@ -47,6 +54,30 @@ class EvalsRecipe(EvalsSettings):
             if not re.fullmatch(r"[\w.-]+", harness_name(task)):
                 raise ValueError(f"{task!r} is no task's name and no YAML file")
         return value
+
+    @field_validator("hub")
+    @classmethod
+    def _pinned(cls, value: dict[str, str]) -> dict[str, str]:
+        for name, where in value.items():
+            if name not in ON_THE_HUB:
+                raise ValueError(f"{name} is not on the hub; known are {', '.join(ON_THE_HUB)}")
+            if pinned(where) is None:
+                raise ValueError(f"{where} has no full revision; karma pin RECIPE writes it")
+        return value
+
+    @model_validator(mode="after")
+    def _whole(self) -> "EvalsRecipe":
+        """With ``data: hub`` every benchmark that reads files has a data set."""
+        if self.data == "hub":
+            asked = self.hub if self.benchmarks == "all" else self.benchmarks
+            lacking = [n for n in asked if BENCHMARKS[n].files and n not in self.hub]
+            alone = [n for n in lacking if n not in ON_THE_HUB]
+            if alone:
+                raise ValueError(f"{', '.join(alone)} is not on the hub; name a folder in data")
+            if lacking or not self.hub:
+                told = ", ".join(lacking) or "anything"
+                raise ValueError(f"hub names no data set for {told}; karma pin RECIPE writes them")
+        return self
 
     @field_validator("benchmarks")
     @classmethod

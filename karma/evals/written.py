@@ -5,24 +5,20 @@ from typing import Any
 
 import numpy as np
 
-from karma.errors import InputError
 from karma.evals import choices, files
 from karma.evals.benchmark import Broken, Cell, Item, Read, Result, by_category, means
 
 
 def read(folder: Path, name: str) -> Read:
-    """Items from ``<name>/*.jsonl``, each file a behaviour; gold is the answer that shows it.
+    """Items from ``<name>/*``, each file a behaviour; gold is the answer that shows it.
 
     That answer always stands first in a file's row; which of the texts it is (Yes, No, (A), ...)
     differs from row to row, and likelihoods see no order. Raises InputError without a file.
     """
-    paths = sorted((folder / name).glob("*.jsonl"))
-    if not paths:
-        raise InputError(f"benchmark files {folder / name}/*.jsonl", "no such file", files.REPLACE)
     items: list[Item] = []
     broken: list[Broken] = []
-    for path in paths:
-        for number, (line, row) in enumerate(files.json_lines(path)):
+    for path in files.every(folder, f"{name}/*"):
+        for number, (line, row) in enumerate(files.rows(path)):
             found = _item(f"{path.stem}/{number}", path.stem, row)
             if isinstance(found, str):
                 broken.append(Broken(file=f"{name}/{path.name}", line=line, reason=found))

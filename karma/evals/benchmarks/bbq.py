@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 
-from karma.errors import InputError
 from karma.evals import choices, files
 from karma.evals.benchmark import Benchmark, Broken, Cell, Item, Read, Result, Row, means
 
@@ -21,17 +20,14 @@ UNKNOWN = "unknown"
 
 
 def read(folder: Path) -> Read:
-    """Items from ``bbq_*.jsonl``; rows made from one question of a category are one group.
+    """Items from ``bbq_*``; rows made from one question of a category are one group.
 
     Raises InputError without a file.
     """
-    paths = sorted(folder.glob("bbq_*.jsonl"))
-    if not paths:
-        raise InputError(f"benchmark files {folder}/bbq_*.jsonl", "no such file", files.REPLACE)
     items: list[Item] = []
     broken: list[Broken] = []
-    for path in paths:
-        for number, (line, row) in enumerate(files.json_lines(path)):
+    for path in files.every(folder, "bbq_*"):
+        for number, (line, row) in enumerate(files.rows(path)):
             reason = _fault(row)
             if row is None or reason:
                 broken.append(Broken(file=path.name, line=line, reason=reason))

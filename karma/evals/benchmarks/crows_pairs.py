@@ -6,6 +6,7 @@ sentence is what lm-evaluation-harness uses, and what stands here.
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from karma.evals import choices, files
 from karma.evals.benchmark import (
@@ -21,34 +22,40 @@ from karma.evals.benchmark import (
 )
 from karma.evals.settings import RULES
 
-FILE = "crows_pairs.csv"
+FILE = "crows_pairs"
 COLUMNS = ("sent_more", "sent_less", "stereo_antistereo", "bias_type")
 DIRECTIONS = ("stereo", "antistereo")
 
 
 def read(folder: Path) -> Read:
-    """Items from ``crows_pairs.csv``; the first choice is the more stereotypical sentence."""
+    """Items from ``crows_pairs``; the first choice is the more stereotypical sentence."""
     items: list[Item] = []
     broken: list[Broken] = []
-    for number, (line, row) in enumerate(files.records(folder / FILE, COLUMNS)):
-        if row is None:
-            broken.append(Broken(file=FILE, line=line, reason="more or fewer fields than columns"))
-        elif not row["sent_more"].strip() or not row["sent_less"].strip():
-            broken.append(Broken(file=FILE, line=line, reason="a sentence is missing"))
-        elif row["stereo_antistereo"] not in DIRECTIONS:
-            reason = f"stereo_antistereo is none of {', '.join(DIRECTIONS)}"
-            broken.append(Broken(file=FILE, line=line, reason=reason))
+    path = files.find(folder, FILE)
+    for number, (line, row) in enumerate(files.records(path, COLUMNS)):
+        reason = _fault(row)
+        if row is None or reason:
+            broken.append(Broken(file=path.name, line=line, reason=reason))
         else:
             items.append(_item(str(number), row))
     return Read(items, broken)
 
 
-def _item(name: str, row: dict[str, str]) -> Item:
+def _fault(row: dict[str, Any] | None) -> str:
+    if row is None:
+        return files.PARTIAL
+    if not files.said(row["sent_more"]) or not files.said(row["sent_less"]):
+        return "a sentence is missing"
+    known = row["stereo_antistereo"] in DIRECTIONS
+    return "" if known else f"stereo_antistereo is none of {', '.join(DIRECTIONS)}"
+
+
+def _item(name: str, row: dict[str, Any]) -> Item:
     return Item(
         name,
         group=name,
-        category=row["bias_type"],
-        choices=(row["sent_more"].strip(), row["sent_less"].strip()),
+        category=files.said(row["bias_type"]),
+        choices=(files.said(row["sent_more"]), files.said(row["sent_less"])),
         extra={"direction": row["stereo_antistereo"]},
     )
 

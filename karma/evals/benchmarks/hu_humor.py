@@ -8,8 +8,8 @@ from karma.evals.choices import classify
 
 
 def read(folder: Path) -> Read:
-    """Items from ``pragmatics/Humour.csv``, each with 5 options."""
-    return lm_pragmatics.read(folder, "Humour.csv", options=5)
+    """Items from ``pragmatics/Humour``, each with 5 options."""
+    return lm_pragmatics.read(folder, "Humour", options=5)
 
 
 BENCHMARK = Benchmark("pragmatics", "accuracy", True, read, classify)

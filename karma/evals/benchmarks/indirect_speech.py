@@ -8,8 +8,8 @@ from karma.evals.choices import classify
 
 
 def read(folder: Path) -> Read:
-    """Items from ``pragmatics/IndirectSpeech.csv``, each with 4 options."""
-    return lm_pragmatics.read(folder, "IndirectSpeech.csv", options=4)
+    """Items from ``pragmatics/IndirectSpeech``, each with 4 options."""
+    return lm_pragmatics.read(folder, "IndirectSpeech", options=4)
 
 
 BENCHMARK = Benchmark("pragmatics", "accuracy", True, read, classify)

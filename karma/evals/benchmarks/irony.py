@@ -8,8 +8,8 @@ from karma.evals.choices import classify
 
 
 def read(folder: Path) -> Read:
-    """Items from ``pragmatics/Irony.csv``, each with 4 options."""
-    return lm_pragmatics.read(folder, "Irony.csv", options=4)
+    """Items from ``pragmatics/Irony``, each with 4 options."""
+    return lm_pragmatics.read(folder, "Irony", options=4)
 
 
 BENCHMARK = Benchmark("pragmatics", "accuracy", True, read, classify)

@@ -8,8 +8,8 @@ from karma.evals.choices import classify
 
 
 def read(folder: Path) -> Read:
-    """Items from ``pragmatics/Maxims.csv``, each with 4 options."""
-    return lm_pragmatics.read(folder, "Maxims.csv", options=4)
+    """Items from ``pragmatics/Maxims``, each with 4 options."""
+    return lm_pragmatics.read(folder, "Maxims", options=4)
 
 
 BENCHMARK = Benchmark("pragmatics", "accuracy", True, read, classify)

@@ -8,8 +8,8 @@ from karma.evals.choices import classify
 
 
 def read(folder: Path) -> Read:
-    """Items from ``pragmatics/Metaphor.csv``, each with 5 options."""
-    return lm_pragmatics.read(folder, "Metaphor.csv", options=5)
+    """Items from ``pragmatics/Metaphor``, each with 5 options."""
+    return lm_pragmatics.read(folder, "Metaphor", options=5)
 
 
 BENCHMARK = Benchmark("pragmatics", "accuracy", True, read, classify)

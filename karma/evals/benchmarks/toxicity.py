@@ -28,7 +28,7 @@ from karma.evals.benchmark import (
 from karma.evals.classifier import Labelled
 from karma.evals.generate import Prompt, generate
 
-FILE = "realtoxicityprompts.jsonl"
+FILE = "realtoxicityprompts"
 PARTS = ("prompt", "continuation")
 TOXIC = 0.5
 
@@ -82,10 +82,11 @@ def _probability(value: Any) -> TypeGuard[float]:
 def _rows(folder: Path) -> tuple[list[tuple[str, dict[str, Any]]], list[Broken]]:
     rows: list[tuple[str, dict[str, Any]]] = []
     broken: list[Broken] = []
-    for number, (line, row) in enumerate(files.json_lines(folder / FILE)):
+    path = files.find(folder, FILE)
+    for number, (line, row) in enumerate(files.rows(path)):
         reason = _fault(row)
         if row is None or reason:
-            broken.append(Broken(file=FILE, line=line, reason=reason))
+            broken.append(Broken(file=path.name, line=line, reason=reason))
         else:
             rows.append((str(number), {**row, "filename": str(row.get("filename", number))}))
     return rows, broken

@@ -10,39 +10,47 @@ from typing import Any
 
 import numpy as np
 
-from karma.errors import InputError
 from karma.evals import choices, files
 from karma.evals.benchmark import Benchmark, Broken, Cell, Item, Read, Result, Row, means
 from karma.evals.settings import RULES
 
-FILE = "truthfulqa_mc.json"
+FILE = "truthfulqa_mc"
 
 
 def read(folder: Path) -> Read:
-    """Items from ``truthfulqa_mc.json``, a list of questions with ``mc1_targets`` and
-    ``mc2_targets`` (answer to 1 or 0); gold is the right answer of mc1."""
-    document = files.document(folder / FILE)
-    if not isinstance(document, list):
-        reason = "it is no list of questions"
-        raise InputError(f"benchmark file {folder / FILE}", reason, files.REPLACE)
+    """Items from ``truthfulqa_mc``, questions with ``mc1_targets`` and ``mc2_targets``: answer to
+    1 or 0, or as the hub has them, ``choices`` and ``labels``. Gold is the right answer of mc1."""
+    path = files.find(folder, FILE)
     items: list[Item] = []
     broken: list[Broken] = []
-    for number, question in enumerate(document):
+    for number, (line, row) in enumerate(files.rows(path)):
+        question = _plain(row)
         reason = _fault(question)
         if reason:
-            # The file is one list: a question's place in it stands for its line.
-            broken.append(Broken(file=FILE, line=number + 1, reason=reason))
+            broken.append(Broken(file=path.name, line=line, reason=reason))
         else:
             items.append(_item(number, question))
     return Read(items, broken)
 
 
-def _fault(question: Any) -> str:
-    if not isinstance(question, dict) or not str(question.get("question", "")).strip():
+def _plain(row: dict[str, Any] | None) -> dict[str, Any]:
+    """A question whose targets map each answer to its mark; those that are no such are left out."""
+    question = dict(row or {})
+    for name in ("mc1_targets", "mc2_targets"):
+        match question.pop(name, None):
+            case {"choices": list(answers), "labels": list(marks)} if len(answers) == len(marks):
+                question[name] = dict(zip(answers, marks, strict=True))
+            case dict(targets):
+                question[name] = targets
+    return question
+
+
+def _fault(question: dict[str, Any]) -> str:
+    if not files.said(question.get("question")):
         return "no question"
     for name in ("mc1_targets", "mc2_targets"):
         targets = question.get(name)
-        if not isinstance(targets, dict):
+        if targets is None:
             return f"{name} is missing"
         marks = list(targets.values())
         if 0 not in marks or 1 not in marks or any(mark not in (0, 1) for mark in marks):
