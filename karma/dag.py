@@ -12,7 +12,8 @@
 Three read it: ``plan`` (what is stale, and why), the flow (what to run), ``lineage`` (the graph).
 ``threads`` has one instance for each range of thread ids that the dumps hold, so its instances are
 known only when ``dumps`` is done; ``build`` is called again then. ``labels/card``, the data card,
-and ``prompts/overlap``, whether unexposed text holds Reddit's, are read by the report alone.
+and ``prompts/overlap``, whether unexposed text holds Reddit's, are read by the report alone. In the
+simulated world ``evals`` also asks the reward models one thing (``karma.evals.swap``).
 """
 
 import difflib
@@ -32,6 +33,7 @@ from karma.recipe import Recipe
 from karma.reward.recipe import declared
 
 OVERLAP = "prompts/overlap"
+SWAP = "swap"
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,7 @@ def build(name: str, recipe: Recipe, extents: dict[str, Extent] | None = None) -
     nodes += _overlap(recipe, threads)
     nodes += _models(recipe, threads)
     nodes += _evals(recipe, {n.id for n in nodes})
+    nodes += _swaps(recipe, dumps, threads)
     nodes.append(_report(recipe, nodes, threads))
     used = _used(nodes)
     ordered = {node.id: node for node in nodes if node.id in used}
@@ -386,8 +389,7 @@ def _cell(recipe: Recipe, model: str, name: str) -> Node:
     config["seed"] = seed
     if name in recipe.evals.hub:
         assert entry.hub is not None, "the recipe is checked"
-        where = {**entry.hub._asdict(), "name": recipe.evals.hub[name]}
-        config["hub"] = {**where, "datasets": minor("datasets")}
+        config["hub"] = {**entry.hub._asdict(), "name": recipe.evals.hub[name]}
     return Node(
         f"evals/{model}/{name}",
         inputs=inputs,
@@ -397,6 +399,24 @@ def _cell(recipe: Recipe, model: str, name: str) -> Node:
         modules=(entry.module,),
         files=beside(f"karma/evals/templates/{name}"),
     )
+
+
+def _swaps(recipe: Recipe, dumps: list[Node], threads: dict[str, str]) -> list[Node]:
+    """The swap probe of every learnt reward that a policy is tuned on, where the truth is known."""
+    if not any(dump.config["simulated"] for dump in dumps):
+        return []
+    kinds = {v: declared(v, recipe.reward.variants)["kind"] for v in recipe.policy_variants}
+    return [
+        Node(
+            f"evals/reward/{variant}/{seed}/{SWAP}",
+            inputs={"model": f"reward/{variant}/{seed}", "data": "source/truth", **threads},
+            config={"evals": {}, "benchmark": SWAP},
+            job="karma.evals.swap:run",
+        )
+        for variant, kind in kinds.items()
+        for seed in recipe.seeds
+        if kind in ("model", "sum")
+    ]
 
 
 def _harness(recipe: Recipe, model: str, task: str) -> Node:
@@ -419,7 +439,8 @@ def _harness(recipe: Recipe, model: str, task: str) -> Node:
 def _report(recipe: Recipe, nodes: list[Node], threads: dict[str, str]) -> Node:
     wanted = ("evals", "reward", "policy", "labels", "dumps")
     inputs = threads | {n.id: n.id for n in nodes if n.stage in wanted or n.id == OVERLAP}
-    evals = [n for n in nodes if n.stage == "evals"]
+    swaps = [n.id for n in nodes if n.id.endswith(f"/{SWAP}")]
+    evals = [n for n in nodes if n.stage == "evals" and n.id not in swaps]
     # How to run is no part of what was found.
     whole = recipe.result("slots", "gates")
     return Node(
@@ -430,6 +451,7 @@ def _report(recipe: Recipe, nodes: list[Node], threads: dict[str, str]) -> Node:
             "recipe": whole,
             "models": models(recipe),
             "benchmarks": list(dict.fromkeys(n.id.rsplit("/", 1)[1] for n in evals)),
+            "swaps": swaps,
             "rewards": [n.id.removeprefix("reward/") for n in nodes if n.stage == "reward"],
             "versions": {name: minor(name) for s in STAGES.values() for name in s.libraries},
             "lineage": _drawn(nodes, inputs),

@@ -23,7 +23,7 @@ from karma.fingerprint import minor
 from karma.nodes import STAGES, Node, Source, beside
 from karma.prompts.hub import pinned
 from karma.recipe import Recipe
-from karma.world.recipe import COMMENTS, SIMULATED, SUBMISSIONS
+from karma.world.recipe import COMMENTS, SIMULATED, SUBMISSIONS, TRUTH
 
 
 def input_nodes(recipe: Recipe) -> list[Node]:
@@ -38,6 +38,7 @@ def input_nodes(recipe: Recipe) -> list[Node]:
             source=Source(member="base_text.jsonl"),
         )
     )
+    nodes.append(Node("source/truth", inputs={"world": "world"}, source=Source(member=TRUTH)))
     classifier = recipe.evals.toxicity.classifier
     folders = {
         "source/base": recipe.base.folder,

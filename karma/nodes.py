@@ -9,7 +9,7 @@ from karma.fingerprint import PROJECT
 TORCH = ("torch", "transformers", "tokenizers", "numpy")
 TRAINER = (*TORCH, "trl", "accelerate", "datasets", "pyarrow")
 REWARD = ("duckdb", "peft", "scikit-learn", "scipy")
-EVALS = (*TORCH, "pyarrow", "scikit-learn")
+EVALS = (*TORCH, "datasets", "huggingface_hub", "pyarrow", "scikit-learn")
 REPORT = ("numpy", "scipy", "matplotlib", "jinja2", "pyarrow", "pyyaml")
 
 

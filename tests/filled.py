@@ -8,6 +8,7 @@ import json
 from pathlib import Path
 
 from karma.dag import BENCHMARKS, fingerprint
+from karma.evals.formats import globs
 from karma.nodes import Node
 from karma.plan import FRESH, plan
 from karma.recipe import Recipe
@@ -46,7 +47,7 @@ def _files(node: Node) -> list[str]:
     if node.stage != "world":
         return ["data.parquet"]
     patterns = [pattern for entry in BENCHMARKS.values() for pattern in entry.files]
-    benchmarks = [f"benchmarks/{pattern.replace('*', 'x')}" for pattern in patterns]
+    benchmarks = [f"benchmarks/{globs(pattern)[0].replace('*', 'x')}" for pattern in patterns]
     return [COMMENTS, SUBMISSIONS, "base_text.jsonl", "instructions.json", *benchmarks]
 
 
