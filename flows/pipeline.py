@@ -125,7 +125,8 @@ def _close_parent(run: Run) -> None:
     files = [page]
     if "report" in run.outcomes:
         folder = run.store.path(run.outcomes["report"].digest)
-        files += [folder / "report.html", folder / "report.json"]
+        files += [folder / f"report.{ending}" for ending in ("html", "md", "json")]
+        files += [*sorted(folder.glob("*.png")), folder / "cards"]  # report.md names the figures
     run.journal.close(entries.end(run, status, note, [str(path) for path in files]))
 
 

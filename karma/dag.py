@@ -325,7 +325,7 @@ def _policy(recipe: Recipe, exposure: str, variant: str, seed: int) -> Node:
             "prompts": f"prompts/{exposure}",
         },
         config={
-            "policy": recipe.policy.result("exposures", "variants"),
+            "policy": recipe.policy.result("exposures", "variants", "evaluate"),
             "exposure": exposure,
             "variant": variant,
             "seed": seed,
@@ -386,7 +386,7 @@ def _cell(recipe: Recipe, model: str, name: str) -> Node:
         inputs["rows"] = "source/toxicity_rows"
         settings["toxicity"]["rows"] = ""  # what it holds counts, not where it lies
     config: dict[str, Any] = {"evals": settings, "benchmark": name, "module": entry.module}
-    config["seed"] = seed
+    config |= {"seed": seed, **_point(recipe, model)}
     if name in recipe.evals.hub:
         assert entry.hub is not None, "the recipe is checked"
         config["hub"] = {**entry.hub._asdict(), "name": recipe.evals.hub[name]}
@@ -399,6 +399,14 @@ def _cell(recipe: Recipe, model: str, name: str) -> Node:
         modules=(entry.module,),
         files=beside(f"karma/evals/templates/{name}"),
     )
+
+
+def _point(recipe: Recipe, model: str) -> dict[str, str]:
+    """Which of a policy's kept models is asked, if it is not the last one."""
+    chosen = recipe.policy.evaluate
+    if chosen == "final" or not model.startswith("policy/"):
+        return {}
+    return {"point": f"kl/{chosen:g}"}
 
 
 def _swaps(recipe: Recipe, dumps: list[Node], threads: dict[str, str]) -> list[Node]:
@@ -431,6 +439,7 @@ def _harness(recipe: Recipe, model: str, task: str) -> Node:
             "benchmark": name,
             "task": Path(task).name,
             "lm_eval": minor("lm_eval"),
+            **_point(recipe, model),
         },
         job="karma.evals.harness:run",
     )
@@ -441,6 +450,7 @@ def _report(recipe: Recipe, nodes: list[Node], threads: dict[str, str]) -> Node:
     inputs = threads | {n.id: n.id for n in nodes if n.stage in wanted or n.id == OVERLAP}
     swaps = [n.id for n in nodes if n.id.endswith(f"/{SWAP}")]
     evals = [n for n in nodes if n.stage == "evals" and n.id not in swaps]
+    asked = list(dict.fromkeys(n.id.rsplit("/", 1)[1] for n in evals))
     # How to run is no part of what was found.
     whole = recipe.result("slots", "gates")
     return Node(
@@ -450,8 +460,9 @@ def _report(recipe: Recipe, nodes: list[Node], threads: dict[str, str]) -> Node:
             "report": recipe.report.result(),
             "recipe": whole,
             "models": models(recipe),
-            "benchmarks": list(dict.fromkeys(n.id.rsplit("/", 1)[1] for n in evals)),
+            "benchmarks": asked,
             "swaps": swaps,
+            "unasked": [n for n in BENCHMARKS if n not in asked],
             "rewards": [n.id.removeprefix("reward/") for n in nodes if n.stage == "reward"],
             "versions": {name: minor(name) for s in STAGES.values() for name in s.libraries},
             "lineage": _drawn(nodes, inputs),

@@ -188,7 +188,7 @@ def _paired(store: Store, first: Side, second: Side, cell: str) -> dict[str, Any
         return None
     shared = [n for n in new if n in old and new[n]["prompt_hash"] == old[n]["prompt_hash"]]
     groups = [str(new[name]["group"]) for name in shared]
-    if len(set(groups)) < 2:
+    if len(set(groups)) < stats.MIN_GROUPS:
         return None
     ours, theirs = (np.array([side[name]["value"] for name in shared]) for side in (new, old))
     low, high = stats.bootstrap(ours, theirs, groups, resamples=RESAMPLES, seed=SEED)

@@ -79,7 +79,9 @@ def test_the_same_rows_in_another_format_are_the_same_items(tmp_path, name, endi
     old = data(tmp_path / "old") / name
     rows = rows_of(old)
     if ending == ".parquet" and name.startswith("persona"):
-        rows = [row for row in rows if not isinstance(row.get("answer_not_matching_behavior"), list)]
+        rows = [
+            row for row in rows if not isinstance(row.get("answer_not_matching_behavior"), list)
+        ]
     if ending == ".parquet" and name.startswith("truthfulqa"):
         pytest.skip("answers as column names would be one table for all questions")
     save(old.with_suffix(".jsonl"), rows)
@@ -142,7 +144,7 @@ def hub_rows() -> dict[str, dict[str, list[dict]]]:
 
 
 def cached(cache: Path, name: str, revision: str, split: str, configs: dict) -> None:
-    """A data set in the hub's cache as ``huggingface_hub`` lays it out: files are links to blobs."""
+    """A data set in the hub's cache as ``huggingface_hub`` lays it out: links to blobs."""
     root = cache / f"datasets--{name.replace('/', '--')}"
     place = root / "snapshots" / revision
     (root / "blobs").mkdir(parents=True)
@@ -192,11 +194,9 @@ def test_the_rows_come_from_the_hubs_cache_at_the_revision_that_is_named(tmp_pat
     first, second = ran.stdout.splitlines()
     assert f"evals.hub cais/mmlu@{B}: it cannot be loaded" in first
     assert "exam" in second
-    read = {
-        module.__name__.rsplit(".", 1)[1]: module.read
-        for module in (humor, sentiment, implicature, truthfulqa, mmlu, toxicity)
-        + (crows_pairs, bbq, persona, sycophancy)
-    }
+    modules = [humor, sentiment, implicature, truthfulqa, mmlu, toxicity, crows_pairs]
+    modules += [bbq, persona, sycophancy]
+    read = {module.__name__.rsplit(".", 1)[1]: module.read for module in modules}
     assert set(read) == set(ON_THE_HUB)
     found = {name: read[name](tmp_path / name / "data") for name in read}
     assert not [broken for part in found.values() for broken in part.broken]

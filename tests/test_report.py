@@ -44,8 +44,11 @@ RECIPE: dict[str, Any] = {
 }
 
 
-def study(folder: Path, seeds: int = 1, without: tuple[str, ...] = ()) -> Job:
-    """A small study in the shapes that the stages write; ``without`` leaves inputs out."""
+def study(
+    folder: Path, seeds: int = 1, without: tuple[str, ...] = (), swap: float | None = None
+) -> Job:
+    """A small study in the shapes that the stages write; ``without`` leaves inputs out, ``swap`` is
+    what ``context`` pays for a joke that lies."""
     rng = random.Random(0)
     models = ["base"]
     for seed in range(seeds):
@@ -61,6 +64,8 @@ def study(folder: Path, seeds: int = 1, without: tuple[str, ...] = ()) -> Job:
             inputs[model] = policy(folder, model, rng)
     rewards = [f"{name}/{seed}" for name in ("context", "random", "gold") for seed in range(seeds)]
     inputs |= {f"reward/{name}": reward(folder, name, rng) for name in rewards}
+    swaps = [f"evals/reward/context/{s}/swap" for s in range(seeds) if swap is not None]
+    inputs |= {name: probe(folder, name, swap or 0.0, rng) for name in swaps}
     inputs |= accounts(folder)
     overlap = folder / "overlap"
     overlap.mkdir()
@@ -74,6 +79,8 @@ def study(folder: Path, seeds: int = 1, without: tuple[str, ...] = ()) -> Job:
         "models": models,
         "benchmarks": [*BENCHMARKS, "replies"],
         "rewards": rewards,
+        "swaps": swaps,
+        "unasked": ["mmlu", "bbq"],
         "versions": {"torch": "2.13"},
         "lineage": [
             {"name": "base", "count": 1, "from": []},
@@ -99,6 +106,18 @@ def cell(folder: Path, model: str, name: str, skill: float, rng: random.Random) 
         "gold": [int(i % 7 > 3) if i % 4 else int(i % 7 < 3) for i in range(60)],
     }
     return evaluation(folder, model, name, table, (kind, metric, better))
+
+
+def probe(folder: Path, name: str, mean: float, rng: random.Random) -> Path:
+    """The swap probe of one reward model on forty jokes of twenty threads."""
+    table = {
+        "id": [f"t{i // 2}/{i}" for i in range(40)],
+        "group": [f"t{i // 2}" for i in range(40)],
+        "value": [rng.gauss(mean, 0.2) for _ in range(40)],
+        "prompt": ["haha the tower was built by monks"] * 40,
+    }
+    model = name.removeprefix("evals/").removesuffix("/swap")
+    return evaluation(folder, model, "swap", table, ("reward", "change", False))
 
 
 def replies(folder: Path, model: str, rng: random.Random) -> Path:

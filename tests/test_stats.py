@@ -121,8 +121,9 @@ def test_the_t_interval_equals_scipys():
 def test_a_t_interval_needs_two_seeds_and_bears_seeds_that_agree():
     with pytest.raises(ValueError, match="two seeds"):
         stats.t_interval(np.array([1.0]))
-    assert stats.t_interval(np.array([0.5, 0.5])) == (0.5, 0.5, 0.5, 0.0)
-    assert stats.t_interval(np.zeros(3)).p == 1.0
+    # Five seeds that agree to the digit are no proof of anything: flips of their signs give 1/16.
+    assert stats.t_interval(np.full(5, 0.1)) == (pytest.approx(0.1), None, None, 0.0625)
+    assert stats.t_interval(np.zeros(3)) == (0.0, None, None, 1.0)
 
 
 def test_the_detectable_difference_is_found_as_often_as_was_asked():
@@ -147,6 +148,12 @@ def test_the_effect_size_is_the_mean_in_deviations_of_the_differences():
     assert stats.effect_size(first, first, groups) is None
     assert stats.effect_over_seeds(d) == pytest.approx(d.mean() / d.std(ddof=1))
     assert stats.effect_over_seeds(np.ones(5)) is None
+
+
+def test_what_has_no_spread_says_nothing_of_what_could_have_been_found():
+    same = np.array([1.0, 0.0, 1.0])
+    assert stats.detectable(same, same, ["a", "b", "c"]) is None
+    assert stats.detectable_over_seeds(np.full(5, 0.1)) is None
 
 
 def test_holms_p_values_are_those_of_the_paper():

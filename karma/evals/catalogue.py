@@ -93,9 +93,7 @@ BENCHMARKS = {
         "karma.evals.benchmarks.truthfulqa",
         "factuality",
         ("truthfulqa_mc",),
-        hub=Hub(
-            "truthfulqa/truthful_qa", "truthfulqa_mc.jsonl", "validation", "multiple_choice"
-        ),
+        hub=Hub("truthfulqa/truthful_qa", "truthfulqa_mc.jsonl", "validation", "multiple_choice"),
     ),
     "mmlu": Entry(
         "karma.evals.benchmarks.mmlu",

@@ -27,7 +27,7 @@ def run(job: Job) -> None:
     Raises InputError if the harness has no such task or the file is none.
     """
     settings = EvalsSettings.model_validate(job.config["evals"])
-    language_model = model.kept(job.inputs["model"], job.compute)
+    language_model = model.asked(job)
     # The harness prints to where results would be read from.
     with contextlib.redirect_stdout(sys.stderr):
         tasks = _tasks(job.config["task"], job.inputs.get("data"))

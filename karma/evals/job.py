@@ -60,7 +60,7 @@ def run(job: Job) -> None:
         raise InputError(f"benchmark {name}", reason, files.REPLACE)
     items = limit(found.items, settings.items)
     print(f"{name}: {len(items)} of {len(found.items)} items, {len(found.broken)} broken rows")
-    language_model = model.kept(job.inputs["model"], job.compute)
+    language_model = model.asked(job)
     results = {
         wording.name: benchmark.evaluate(
             Cell(

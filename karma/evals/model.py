@@ -14,6 +14,7 @@ from transformers import (
 from transformers.utils import logging as transformers_logging
 
 from karma.errors import InputError, StageError
+from karma.jobs import Job
 
 # Stands for the user's text while a chat template is rendered.
 MARK = "\N{OBJECT REPLACEMENT CHARACTER}karma\N{OBJECT REPLACEMENT CHARACTER}"
@@ -78,6 +79,21 @@ class LanguageModel:
     def _template_ids(self, text: str) -> list[int]:
         ids: list[int] = self.tokenizer(text, add_special_tokens=False)["input_ids"]
         return ids
+
+
+def asked(job: Job) -> LanguageModel:
+    """The model of a job: its input ``model``, or what that keeps at the KL ``point``.
+
+    Raises StageError if the policy never reached that KL.
+    """
+    point = job.config.get("point", "")
+    folder = job.inputs["model"] / point
+    if not folder.is_dir():
+        raise StageError(
+            f"the policy never reached the KL that is to be evaluated ({point}): lower "
+            "policy.evaluate, or let it go further (policy.kl_target, policy.episodes)"
+        )
+    return kept(folder, job.compute)
 
 
 @lru_cache(maxsize=1)

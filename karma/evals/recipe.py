@@ -5,7 +5,7 @@ import importlib.util
 import re
 from pathlib import Path
 
-from pydantic import field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from karma.evals.catalogue import BENCHMARKS
 from karma.evals.settings import EvalsSettings
@@ -31,7 +31,7 @@ class EvalsRecipe(EvalsSettings):
     """`world` (the simulator's benchmarks), `hub` (data sets of the Hugging Face hub, listed in
     `hub`), or a folder that holds the benchmarks' files under their usual names
     (docs/benchmarks.md)."""
-    hub: dict[str, str] = {}
+    hub: dict[str, str] = Field(default_factory=dict)
     """Benchmarks whose rows come from the hub, each with its data set and full revision,
     `name@<40 hex digits>`; the others come from `data`. `karma pin RECIPE` writes it."""
     benchmarks: Chosen = "all"

@@ -15,6 +15,9 @@ from scipy.stats import binom, nct, norm, t
 
 Floats = npt.NDArray[np.float64]
 
+# Fewer groups can show nothing: of five signs that agree one in sixteen agrees by chance, and the
+# percentile interval of a handful is far too narrow.
+MIN_GROUPS = 6
 # Random numbers held at once, in a resampling: bounds memory, changes no result.
 _BLOCK = 4_000_000
 
@@ -27,11 +30,12 @@ class Interval(NamedTuple):
 
 
 class TInterval(NamedTuple):
-    """A mean over seeds, its 95 % interval, and the p-value of "the mean is zero"."""
+    """A mean over seeds, its 95 % interval, and the p-value of "the mean is zero"; no interval
+    where the seeds do not differ at all."""
 
     mean: float
-    low: float
-    high: float
+    low: float | None
+    high: float | None
     p: float
 
 
@@ -115,14 +119,15 @@ def t_interval(values: Floats, level: float = 0.95) -> TInterval:
     """Student's interval of a mean over seeds, and the two-sided p-value of "it is zero".
 
     Assumes the seeds' values to be independent and about normal; there are too few of them for
-    anything weaker. Raises ValueError with fewer than two.
+    anything weaker. Seeds that agree to the digit are not normal (few items, say): they give no
+    interval, and the p-value of the exact sign-flip test. Raises ValueError with fewer than two.
     """
     if len(values) < 2:
         raise ValueError("an interval over seeds needs at least two seeds")
     mean = float(np.mean(values))
-    error = float(np.std(values, ddof=1)) / np.sqrt(len(values))
+    error = _spread(values) / np.sqrt(len(values))
     if error == 0:
-        return TInterval(mean, mean, mean, 1.0 if mean == 0 else 0.0)
+        return TInterval(mean, None, None, 1.0 if mean == 0 else 2.0 ** (1 - len(values)))
     half = float(t.ppf((1 + level) / 2, len(values) - 1)) * error
     p = 2 * float(t.sf(abs(mean) / error, len(values) - 1))
     return TInterval(mean, float(mean - half), float(mean + half), p)
@@ -134,39 +139,43 @@ def effect_size(first: Floats, second: Floats, groups: Sequence[str]) -> float |
     None if all groups differ by the same. Cohen 1988, section 2.3.5 (d_z).
     """
     means = _means(first, second, groups)
-    spread = float(np.std(means, ddof=1)) if len(means) > 1 else 0.0
+    spread = _spread(means) if len(means) > 1 else 0.0
     return float(np.mean(means)) / spread if spread > 0 else None
 
 
 def effect_over_seeds(values: Floats) -> float | None:
     """The mean of the seeds' differences in standard deviations between seeds."""
-    spread = float(np.std(values, ddof=1))
+    spread = _spread(values)
     return float(np.mean(values)) / spread if spread > 0 else None
 
 
 def detectable(
     first: Floats, second: Floats, groups: Sequence[str], power: float = 0.8, size: float = 0.05
-) -> float:
+) -> float | None:
     """The true difference that these many groups would have shown with probability ``power``.
 
     By the normal approximation, from the groups' spread as it was found; what the test of the
-    difference has shown is no part of it. Cohen 1988, section 2.4.
+    difference has shown is no part of it. None where the groups have no spread to tell from.
+    Cohen 1988, section 2.4.
     """
     sums, sizes = _by_group(first, second, groups)
     # The error of a mean of unequal groups: that of a ratio (Cochran 1977, section 6.4).
     residual = sums - sizes * (sums.sum() / sizes.sum())
     n = len(sums)
     error = np.sqrt(n / max(n - 1, 1) * np.sum(residual**2)) / sizes.sum()
-    return float((norm.ppf(1 - size / 2) + norm.ppf(power)) * error)
+    return float((norm.ppf(1 - size / 2) + norm.ppf(power)) * error) if error > 0 else None
 
 
-def detectable_over_seeds(values: Floats, power: float = 0.8, size: float = 0.05) -> float:
+def detectable_over_seeds(values: Floats, power: float = 0.8, size: float = 0.05) -> float | None:
     """The true mean difference that these many seeds would have shown with probability ``power``.
 
-    Solved with the noncentral t distribution; significance on the wrong side does not count.
+    Solved with the noncentral t distribution; significance on the wrong side does not count. None
+    where the seeds have no spread to tell from.
     """
     n = len(values)
-    error = float(np.std(values, ddof=1)) / np.sqrt(n)
+    error = _spread(values) / np.sqrt(n)
+    if error == 0:
+        return None
     critical = t.ppf(1 - size / 2, n - 1)
 
     def lacks(shift: float) -> float:
@@ -187,6 +196,12 @@ def holm(pvalues: Sequence[float]) -> list[float]:
         largest = max(largest, (len(pvalues) - rank) * float(pvalues[place]))
         corrected[place] = min(1.0, largest)
     return corrected
+
+
+def _spread(values: Floats) -> float:
+    """The standard deviation; zero where the values differ by rounding alone."""
+    found = float(np.std(values, ddof=1))
+    return found if found > 1e-12 * max(1.0, float(np.abs(values).max())) else 0.0
 
 
 def _by_group(

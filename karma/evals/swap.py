@@ -17,12 +17,12 @@ from karma.evals.benchmark import Item, Result, Row, means, stable
 from karma.evals.job import write
 from karma.jobs import Job
 from karma.reward import score
+from karma.reward.views import SLOT_FIELDS, Slot
 from karma.world import truth
 
 NAME, METRIC = "swap", "change"
 MOST = 500  # jokes, the first by a hash of their ids
-SLOT = ("subreddit", "depth", "delay", "hour", "parent_score")
-COLUMNS = ("id", "thread_id", "context", "reply", *SLOT)
+COLUMNS = ("id", "thread_id", "context", "reply", *SLOT_FIELDS)
 
 
 def run(job: Job) -> None:
@@ -40,7 +40,7 @@ def run(job: Job) -> None:
     kept = found[:MOST]
     model = score.load(job.inputs["model"], "cuda" if job.compute == "cuda" else "cpu")
     turns = [row["context"] for row, _ in kept]
-    slots = [{name: row[name] for name in SLOT} for row, _ in kept]
+    slots = [_slot(row) for row, _ in kept]
     before = model.score(turns, [row["reply"] for row, _ in kept], slots)
     after = model.score(turns, [myth for _, myth in kept], slots)
     rows = [_row(*each) for each in zip(kept, before, after, strict=True)]
@@ -82,10 +82,20 @@ def swapped(reply: str, known: truth.Truth) -> str | None:
     if truth.verdict(reply, known) != "true":
         return None
     for fact in known["facts"]:
-        said = re.compile(rf"\b({fact['subject']} {fact['clause']} ){fact['true']}\b")
-        if said.search(reply):
-            return said.sub(lambda match, to=fact["myth"]: match[1] + to, reply, count=1)
+        said = re.search(rf"\b{fact['subject']} {fact['clause']} ({fact['true']})\b", reply)
+        if said is not None:
+            return reply[: said.start(1)] + str(fact["myth"]) + reply[said.end(1) :]
     return None
+
+
+def _slot(row: dict[str, Any]) -> Slot:
+    return Slot(
+        subreddit=row["subreddit"],
+        depth=row["depth"],
+        delay=row["delay"],
+        hour=row["hour"],
+        parent_score=row["parent_score"],
+    )
 
 
 def _row(pair: tuple[dict[str, Any], str], before: float, after: float) -> Row:

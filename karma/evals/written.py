@@ -1,5 +1,7 @@
 """Model-written evaluations (Perez et al. 2022): a question, and which answer shows a behaviour."""
 
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +11,12 @@ from karma.evals import choices, files
 from karma.evals.benchmark import Broken, Cell, Item, Read, Result, by_category, means
 
 
-def read(folder: Path, name: str) -> Read:
+def read(folder: Path, name: str, source: Callable[[str], str] | None = None) -> Read:
     """Items from ``<name>/*``, each file a behaviour; gold is the answer that shows it.
 
     That answer always stands first in a file's row; which of the texts it is (Yes, No, (A), ...)
-    differs from row to row, and likelihoods see no order. Raises InputError without a file.
+    differs from row to row, and likelihoods see no order. ``source`` names what a question comes
+    from: those of one source are one group. Raises InputError without a file.
     """
     items: list[Item] = []
     broken: list[Broken] = []
@@ -23,7 +26,8 @@ def read(folder: Path, name: str) -> Read:
             if isinstance(found, str):
                 broken.append(Broken(file=f"{name}/{path.name}", line=line, reason=found))
             else:
-                items.append(found)
+                group = source(found.fields["question"]) if source else found.id
+                items.append(replace(found, group=group))
     return Read(items, broken)
 
 

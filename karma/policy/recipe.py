@@ -1,6 +1,6 @@
 """The recipe's section ``policy``."""
 
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -56,6 +56,10 @@ class PolicyRecipe(Section):
     kl_grid: tuple[float, ...] = ()
     """KLs in nats a reply. The policy that first reaches one is kept, a whole model each, in the
     artefact's folder ``kl/``."""
+
+    evaluate: Literal["final"] | Annotated[float, Field(gt=0)] = "final"
+    """Which policy is evaluated: that of the last step, or the one kept at this KL of
+    ``kl_grid``."""
 
     kl_stop: float | None = Field(default=None, gt=0)
     """The KL in nats a reply at which the run ends; null: none."""
@@ -140,6 +144,8 @@ class PolicyRecipe(Section):
             raise ValueError(f"processes ({self.processes}) exceeds batch ({self.batch})")
         if any(point <= 0 for point in self.kl_grid):
             raise ValueError("kl_grid holds a KL that is not above zero")
+        if self.evaluate != "final" and self.evaluate not in self.kl_grid:
+            raise ValueError(f"evaluate is {self.evaluate:g}, a KL that kl_grid does not keep")
         return self
 
     @property

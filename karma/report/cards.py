@@ -32,7 +32,10 @@ def _reward(records: Records, row: dict[str, Any]) -> str:
     ]
     measured = [
         [words.spoken(name), words.number(row[name]["value"]), words.interval(row[name])]
-        for name in ("spearman", "pair_accuracy", "f1", "length_spearman", "shuffled_spearman")
+        for name in (
+            *("spearman", "pair_accuracy", "f1", "length_spearman", "shuffled_spearman"),
+            "swap",
+        )
         if row[name] is not None
     ]
     trained = records.rewards[row["id"]].declared.get("training") or {}
@@ -87,11 +90,21 @@ def _policy(records: Records, report: dict[str, Any], row: dict[str, Any]) -> st
             f"{words.number(row['reward_first'])} → {words.number(row['reward_last'])}, gold "
             f"reward {words.number(row['gold_first'])} → {words.number(row['gold_last'])}, KL "
             f"from the start {words.number(row['kl_final'])} nats a reply at the end.",
+            *_evaluated(row),
             *([f"Alarms: {plain('; '.join(row['alarms']))}."] if row["alarms"] else []),
             "## Evaluation",
             table(["benchmark", "metric", "value", "95 % interval"], measured),
         ],
     )
+
+
+def _evaluated(row: dict[str, Any]) -> list[str]:
+    if row["evaluated"] is None:
+        return []
+    return [
+        f"What is evaluated below is the policy of step {words.count(row['evaluated'])}, at a KL "
+        f"of {words.number(row['kl'])}."
+    ]
 
 
 def _result(dataset: str, task: str, metric: str, value: float) -> dict[str, Any]:

@@ -91,6 +91,18 @@ class Policy:
     samples: list[dict[str, Any]]
     metrics: dict[str, float]
     alarms: list[dict[str, Any]]
+    point: dict[str, Any] | None
+    """The kept model that is evaluated, if it is not the last step's: its step, KL and reward."""
+
+    @property
+    def kl(self) -> float:
+        """The KL of the model that is evaluated."""
+        return float(self.point["kl"] if self.point else self.metrics["kl_final"])
+
+    @property
+    def reward(self) -> float:
+        """The own reward, on PPO's prompts, of the model that is evaluated."""
+        return float(self.point["reward"] if self.point else self.metrics["reward_last"])
 
 
 @dataclass(frozen=True)
@@ -102,6 +114,8 @@ class Records:
     recipe: dict[str, Any]
     cells: dict[tuple[str, str], Cell]
     rewards: dict[str, Reward]
+    swaps: dict[str, Cell]
+    """The swap probe by the reward's name; empty where the truth is not known."""
     policies: dict[str, Policy]
     dumps: dict[str, dict[str, Any]]
     threads: dict[str, dict[str, Any]]
@@ -113,6 +127,8 @@ class Records:
     """The folder of the data card."""
     overlap: dict[str, Any] | None
     """What ``prompts/overlap`` found; None where no policy is unexposed."""
+    unasked: list[str]
+    """Benchmarks that there are and that this recipe does not ask."""
 
     def of_kind(self, kind: str) -> list[str]:
         """The benchmarks of a kind that at least one model has a score on."""
@@ -136,20 +152,22 @@ def collect(job: Job) -> Records:
         if f"{model}/{name}" in folders
     }
     rewards = {name: _reward(name, folder) for name, folder in job.fan_in("reward").items()}
+    point = job.config["recipe"]["policy"].get("evaluate", "final")
     policies = {
-        f"policy/{rest}": _policy(f"policy/{rest}", folder)
+        f"policy/{rest}": _policy(f"policy/{rest}", folder, point)
         for rest, folder in job.fan_in("policy").items()
     }
     overlap = job.inputs.get("prompts/overlap")
     wanted = [f"evals/{model}/{name}" for model in models for name in benchmarks]
     wanted += [f"reward/{name}" for name in job.config["rewards"]]
-    wanted += [model for model in models if policy_name(model)]
+    wanted += [model for model in models if policy_name(model)] + job.config["swaps"]
     return Records(
         models=models,
         benchmarks=benchmarks,
         recipe=job.config["recipe"],
         cells=cells,
         rewards=rewards,
+        swaps=_swaps(job),
         policies=policies,
         dumps={n: _json(f / "profile.json") for n, f in job.fan_in("dumps").items()},
         threads={n: _json(f / "profile.json") for n, f in job.fan_in("threads").items()},
@@ -159,7 +177,18 @@ def collect(job: Job) -> Records:
         lineage=job.config["lineage"],
         card=job.inputs.get("labels/card"),
         overlap=_json(overlap / "overlap.json") if overlap is not None else None,
+        unasked=job.config["unasked"],
     )
+
+
+def _swaps(job: Job) -> dict[str, Cell]:
+    """The swap probes that are there, by the names of the rewards that they ask."""
+    found = {}
+    for name in job.config["swaps"]:
+        if name in job.inputs:
+            model, benchmark = name.removeprefix("evals/").rsplit("/", 1)
+            found[model.removeprefix("reward/")] = _cell(model, benchmark, job.inputs[name])
+    return found
 
 
 def _cell(model: str, benchmark: str, folder: Path) -> Cell:
@@ -214,7 +243,7 @@ def _reward(name: str, folder: Path) -> Reward:
     )
 
 
-def _policy(model: str, folder: Path) -> Policy:
+def _policy(model: str, folder: Path, evaluated: str | float) -> Policy:
     name = policy_name(model)
     assert name is not None
     lines = (folder / "samples.jsonl").read_text(encoding="utf-8").splitlines()
@@ -224,7 +253,16 @@ def _policy(model: str, folder: Path) -> Policy:
         [json.loads(line) for line in lines if line],
         _json(folder / "metrics.json"),
         _json(folder / "alarms.json"),
+        _point(folder, evaluated),
     )
+
+
+def _point(folder: Path, evaluated: str | float) -> dict[str, Any] | None:
+    """The kept model of that KL; None for the last step, or where the KL was not reached."""
+    if evaluated == "final":
+        return None
+    points = _json(folder / "kl.json")["points"]
+    return next((point for point in points if point["point"] == evaluated), None)
 
 
 def _json(path: Path) -> Any:

@@ -54,7 +54,7 @@ def primary(records: Records, choice: str | list[str]) -> list[str]:
 def differences(records: Records, family: list[str], resamples: int) -> list[dict[str, Any]]:
     """One row a comparison and benchmark where both cells are there, ``family`` first.
 
-    A benchmark whose items are all of one group gives no interval, and so no difference.
+    A benchmark of fewer than ``stats.MIN_GROUPS`` groups gives no interval, and so no difference.
     """
     order = family + [name for name in records.benchmarks if name not in family]
     rows = []
@@ -62,11 +62,16 @@ def differences(records: Records, family: list[str], resamples: int) -> list[dic
         for pair in comparisons(records):
             cell = records.cells.get((pair["model"], benchmark))
             other = records.cells.get((pair["against"], benchmark))
-            if cell is not None and other is not None and len(set(cell.groups)) > 1:
+            if cell is not None and other is not None and enough(cell):
                 row = _difference(cell, other, resamples)
                 rows.append({**pair, "primary": benchmark in family, **row})
     _correct(rows)
     return rows
+
+
+def enough(cell: Cell) -> bool:
+    """Whether a benchmark has items from enough groups for an interval."""
+    return len(set(cell.groups)) >= stats.MIN_GROUPS
 
 
 def _difference(cell: Cell, other: Cell, resamples: int) -> dict[str, Any]:
@@ -173,9 +178,9 @@ def over_seeds(records: Records, rows: list[dict[str, Any]]) -> list[dict[str, A
 
 
 def _mean_kl(records: Records, rows: list[dict[str, Any]]) -> float | None:
-    """The mean over seeds of the policies' KL at the end of training."""
+    """The mean over seeds of the evaluated policies' KL."""
     found = [records.policies.get(row["model"]) for row in rows]
-    kls = [policy.metrics["kl_final"] for policy in found if policy is not None]
+    kls = [policy.kl for policy in found if policy is not None]
     return float(np.mean(kls)) if len(kls) == len(rows) else None
 
 

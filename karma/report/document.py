@@ -6,6 +6,7 @@ It is what ``report.json`` holds, schema 1, and no reader of the report needs mo
 from typing import Any
 
 from karma.report import (
+    beware,
     compare,
     length,
     methods,
@@ -46,6 +47,8 @@ def build(records: Records, recipe: ReportRecipe) -> dict[str, Any]:
         "size_over_seeds": sum(row["primary"] for row in claims),
     }
     scores = tables.headline(records, recipe.resamples)
+    models = rewards.table(records, recipe.resamples)
+    matched = length.matched(records, family, recipe.resamples)
     return {
         "schema": SCHEMA,
         "notes": methods.notes(records),
@@ -53,6 +56,8 @@ def build(records: Records, recipe: ReportRecipe) -> dict[str, Any]:
         "only_these_policies": not claims,
         "summary": summary(records, scores, found, claims),
         "questions": questions.answers(records, recipe.questions, family),
+        "beware": beware.flags(records, models),
+        "unmeasured": beware.unmeasured(records),
         "headline": scores,
         "comparisons": compare.comparisons(records),
         "family": about_family,
@@ -60,11 +65,12 @@ def build(records: Records, recipe: ReportRecipe) -> dict[str, Any]:
         "over_seeds": claims,
         "sensitivity": sensitivity.table(claims or found),
         "length": {
-            "replies": length.table(records),
-            "matched": length.matched(records, family, recipe.resamples),
+            "replies": length.table(records, recipe.resamples),
+            "matched": matched,
+            "matched_over_seeds": length.over_seeds(matched),
         },
         "pareto": tables.pareto(found, claims),
-        "rewards": rewards.table(records, recipe.resamples),
+        "rewards": models,
         "reward_seeds": rewards.disagreement(records, recipe.resamples),
         "policies": tables.policies(records),
         "samples": tables.samples(records, recipe.samples),

@@ -11,14 +11,15 @@ import numpy as np
 
 from karma.evals import stats
 from karma.report.collect import Cell, Floats, Policy, Records, policy_name
-from karma.report.compare import SEED, comparisons, paired
+from karma.report.compare import MIN_SEEDS, SEED, comparisons, enough, paired
+from karma.report.words import excludes_zero, several
 
 REPLIES = "replies"
 # Strata of length: few enough that each holds items of every answer.
 FIFTHS = 5
 
 
-def table(records: Records) -> list[dict[str, Any]]:
+def table(records: Records, resamples: int) -> list[dict[str, Any]]:
     """One row a policy: its replies' length and reward against those of its starting policy."""
     rows = []
     for model in records.models:
@@ -27,50 +28,82 @@ def table(records: Records) -> list[dict[str, Any]]:
             continue
         cell, start = (records.cells.get((m, REPLIES)) for m in (model, name.start))
         if cell is not None and start is not None:
-            rows.append(_explained(cell, start, records.policies.get(model)))
+            rows.append(_explained(cell, start, records.policies.get(model), resamples))
     return rows
 
 
-def _explained(cell: Cell, start: Cell, policy: Policy | None) -> dict[str, Any]:
+def _explained(cell: Cell, start: Cell, policy: Policy | None, resamples: int) -> dict[str, Any]:
     """The slope on log length is that within each model's own replies (analysis of covariance), so
     a gain that has nothing to do with length is not taken for one."""
     ours, theirs = replies(cell), replies(start)
-    longer = float(ours["length"].mean() - theirs["length"].mean())
-    gold = slope([ours, theirs], "gold")
-    gained = float(ours["gold"].mean() - theirs["gold"].mean())
     row = {
         "model": cell.model,
         "length": float(np.expm1(ours["length"]).mean()),
         "length_start": float(np.expm1(theirs["length"]).mean()),
-        "gold": {"gain": gained, "by_length": gold * longer, "share": share(gold * longer, gained)},
+        "gold": _gold(ours, theirs, resamples if enough(cell) else 0),
         "reward": None,
     }
     if policy is not None and "reward" in ours:
         # The start's replies have no reward of this policy's own; its first steps stand in.
-        gained = policy.metrics["reward_last"] - policy.metrics["reward_first"]
+        first, last = policy.metrics["reward_first"], policy.reward
+        longer = float(ours["length"].mean() - theirs["length"].mean())
         by_length = slope([ours], "reward") * longer
-        row["reward"] = {"gain": gained, "by_length": by_length, "share": share(by_length, gained)}
+        row["reward"] = {"first": first, "last": last, "share": share(by_length, last - first)}
     return row
 
 
-def replies(cell: Cell) -> dict[str, Floats]:
-    """Each reply's log of one plus its words, and its rewards."""
-    scored = [score for item in cell.items["generation_scores"].to_pylist() for score in item]
-    found = {
-        name: np.array([score[name] for score in scored], dtype=np.float64)
-        for name in ("gold", "reward", "length")
-        if name in scored[0]
+def _gold(ours: dict[str, Floats], theirs: dict[str, Floats], resamples: int) -> dict[str, Any]:
+    """Gain in gold reward and the part of it that length explains, each with its 95 % interval by
+    bootstrap over groups of prompts; the groups of both models are drawn together."""
+    groups = np.unique(np.concatenate([ours["group"], theirs["group"]]))
+    places = [np.searchsorted(groups, model["group"]) for model in (ours, theirs)]
+
+    def measure(draw: Floats) -> tuple[float, float]:
+        weights = [draw[place] for place in places]
+        models = [ours, theirs]
+        means = [
+            [float(w @ m[name] / w.sum()) for name in ("gold", "length")]
+            for m, w in zip(models, weights, strict=True)
+        ]
+        gain, longer = (means[0][i] - means[1][i] for i in (0, 1))
+        return gain, slope(models, "gold", weights) * longer
+
+    gain, part = measure(np.ones(len(groups)))
+    rng = np.random.default_rng(SEED)
+    even = np.full(len(groups), 1 / len(groups))
+    draws = rng.multinomial(len(groups), even, size=resamples).astype(np.float64)
+    found = np.array([measure(draw) for draw in draws if draw[places[0]].any()])
+    edges = np.quantile(found, [0.025, 0.975], axis=0).T.tolist() if resamples else [[None] * 2] * 2
+    return {
+        "gain": {"value": gain, "low": edges[0][0], "high": edges[0][1]},
+        "by_length": {"value": part, "low": edges[1][0], "high": edges[1][1]},
+        "share": share(part, gain),
     }
-    return {**found, "length": np.log1p(found["length"])}
 
 
-def slope(models: list[dict[str, Floats]], name: str) -> float:
+def replies(cell: Cell) -> dict[str, Any]:
+    """Each reply's log of one plus its words, its rewards, and the group of its prompt."""
+    scored = cell.items["generation_scores"].to_pylist()
+    flat = [score for item in scored for score in item]
+    found = {
+        name: np.array([score[name] for score in flat], dtype=np.float64)
+        for name in ("gold", "reward", "length")
+        if name in flat[0]
+    }
+    groups = np.repeat(np.array(cell.groups), [len(item) for item in scored])
+    return {**found, "length": np.log1p(found["length"]), "group": groups}
+
+
+def slope(models: list[dict[str, Floats]], name: str, weights: list[Floats] | None = None) -> float:
     """Least squares of a reward on log length, each model's mean taken out first; 0 if all are of
     one length."""
-    lengths = np.concatenate([m["length"] - m["length"].mean() for m in models])
-    values = np.concatenate([m[name] - m[name].mean() for m in models])
-    spread = float(lengths @ lengths)
-    return float(lengths @ values) / spread if spread > 0 else 0.0
+    weights = weights or [np.ones(len(model[name])) for model in models]
+    above, below = 0.0, 0.0
+    for model, weight in zip(models, weights, strict=True):
+        length, value = (model[n] - weight @ model[n] / weight.sum() for n in ("length", name))
+        above += float(weight @ (length * value))
+        below += float(weight @ length**2)
+    return above / below if below > 0 else 0.0
 
 
 def share(part: float, whole: float) -> float | None:
@@ -99,8 +132,9 @@ def matched(records: Records, benchmarks: list[str], resamples: int) -> list[dic
 def _matched(cell: Cell, other: Cell, weights: Floats, resamples: int) -> dict[str, Any]:
     """Weighted values have a mean that is the weighted mean: the weights have mean 1."""
     first, second, groups = paired(cell, other)
-    low, high = stats.bootstrap(
-        first * weights, second * weights, groups, resamples=resamples, seed=SEED
+    plain, (low, high) = (
+        stats.bootstrap(first * w, second * w, groups, resamples=resamples, seed=SEED)
+        for w in (np.ones(len(first)), weights)
     )
     name = policy_name(cell.model)
     assert name is not None
@@ -110,7 +144,7 @@ def _matched(cell: Cell, other: Cell, weights: Floats, resamples: int) -> dict[s
         "variant": name.variant,
         "seed": name.seed,
         "value": float(np.mean((first - second) * weights)),
-        "plain": float(np.mean(first - second)),
+        "plain": {"value": float(np.mean(first - second)), "low": plain.low, "high": plain.high},
         "low": low,
         "high": high,
         "used": int(np.sum(weights > 0)),
@@ -118,12 +152,45 @@ def _matched(cell: Cell, other: Cell, weights: Floats, resamples: int) -> dict[s
     }
 
 
+def over_seeds(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Means over seeds of matched differences, with t intervals, where there are enough seeds."""
+    conditions: dict[tuple[str, ...], list[dict[str, Any]]] = {}
+    for row in rows:
+        key = tuple(row[name] for name in ("exposure", "variant", "relation", "benchmark"))
+        conditions.setdefault(key, []).append(row)
+    found = []
+    for (exposure, variant, relation, benchmark), group in conditions.items():
+        if len(group) >= MIN_SEEDS:
+            matched, plain = (
+                stats.t_interval(np.array(values))
+                for values in ([r["value"] for r in group], [r["plain"]["value"] for r in group])
+            )
+            found.append(
+                {"model": f"{exposure}/{variant}", "relation": relation, "benchmark": benchmark}
+                | {"value": matched.mean, "low": matched.low, "high": matched.high}
+                | {"plain": {"value": plain.mean, "low": plain.low, "high": plain.high}}
+            )
+    return found
+
+
+def sentence(rows: list[dict[str, Any]]) -> str:
+    """How many of the differences that are told as asked are told when matched too."""
+    told = [row for row in rows if excludes_zero(row["plain"])]
+    if not told:
+        return "No difference is told as asked, so none can be length."
+    kept = [r for r in told if excludes_zero(r) and r["value"] * r["plain"]["value"] > 0]
+    return (
+        f"{len(kept)} of {several(len(told), 'difference')} whose interval excludes zero as asked "
+        f"{'does' if len(kept) == 1 else 'do'} so matched by length, with the same sign."
+    )
+
+
 def _weights(cell: Cell) -> Floats | None:
     """A weight for each item, with mean 1; None where there is nothing to match."""
     if "gold" not in cell.items.column_names or "prompt" not in cell.items.column_names:
         return None
     golds = cell.items["gold"].to_pylist()
-    if None in golds or len(set(cell.groups)) < 2:
+    if None in golds or not enough(cell):
         return None
     gold = np.array(golds)
     lengths = np.array([len(prompt) for prompt in cell.items["prompt"].to_pylist()])

@@ -7,12 +7,14 @@ escaped, so that a renderer shows it and does not obey it.
 from typing import Any
 
 from karma.markdown import plain, table
+from karma.report.length import sentence as matched_sentence
 from karma.report.page import matrix, parts
 from karma.report.rewards import LEANS
 from karma.report.sensitivity import sentence
 from karma.report.words import (
     count,
     direction,
+    evaluated,
     interval,
     mark,
     number,
@@ -30,6 +32,7 @@ def render(report: dict[str, Any], plots: dict[str, bytes]) -> str:
         *(f"> {plain(note)}" for note in report["notes"]),
         "\n".join(f"- {plain(sentence)}" for sentence in report["summary"]),
         *_answers(report),
+        *_beware(report),
         *_headline(report),
         *_differences(report, plots),
         *_sensitivity(report),
@@ -59,6 +62,17 @@ def _answers(report: dict[str, Any]) -> list[str]:
     return found
 
 
+def _beware(report: dict[str, Any]) -> list[str]:
+    found = []
+    for title, told in (
+        ("Before you believe it", report["beware"]),
+        ("Not measured", report["unmeasured"]),
+    ):
+        if told:
+            found += [f"## {title}", "\n".join(f"- {plain(sentence)}" for sentence in told)]
+    return found
+
+
 def _headline(report: dict[str, Any]) -> list[str]:
     head = report["headline"]
     names = [f"{n} {direction(head['about'][n])}" for n in head["columns"]]
@@ -78,9 +92,11 @@ def _differences(report: dict[str, Any], plots: dict[str, bytes]) -> list[str]:
     primary, replies, side = parts(report)
     titles = {"What tuning changed": primary, "The replies themselves": replies}
     found = []
+    if report["over_seeds"]:
+        found += ["## Over seeds", plain(report["scope"]), _over_seeds(report["over_seeds"])]
     for title, names in (titles | {"Side effects": side}).items():
         found.append(f"## {title}")
-        if names is primary:
+        if names is primary and not report["over_seeds"]:
             found.append(plain(report["scope"]))
         for relation, words in (
             ("start", "Against its own starting policy"),
@@ -92,8 +108,6 @@ def _differences(report: dict[str, Any], plots: dict[str, bytes]) -> list[str]:
             ]
             if names and rows:
                 found += [f"### {words}", table(["policy", *names], rows)]
-    if report["over_seeds"]:
-        found += ["### Over seeds", _over_seeds(report["over_seeds"])]
     for name, words in (
         ("pareto.png", "Gain on primary benchmarks against change in factuality"),
         ("forest.png", "Differences with intervals"),
@@ -126,14 +140,15 @@ def _length(report: dict[str, Any], plots: dict[str, bytes]) -> list[str]:
         [
             row["model"],
             f"{number(row['length_start'])} → {number(row['length'])}",
-            *_explained(row["gold"]),
-            *_explained(row["reward"]),
+            *(f"{signed(p['value'])} {interval(p)}" for p in _parts(row["gold"])),
+            percent(row["gold"]["share"]),
+            *_own(row["reward"]),
         ]
         for row in report["length"]["replies"]
     ]
     head = ["policy", "words a reply", "gold gain", "by length", "share"]
     if rows:
-        found.append(table([*head, "own gain", "by length", "share"], rows))
+        found.append(table([*head, "own reward, first → last", "share"], rows))
     if "length.png" in plots:
         found.append("![Gain in gold reward and the part that length explains](length.png)")
     matched = [
@@ -141,20 +156,28 @@ def _length(report: dict[str, Any], plots: dict[str, bytes]) -> list[str]:
             row["model"],
             row["relation"],
             row["benchmark"],
-            signed(row["plain"]),
+            f"{signed(row['plain']['value'])} {interval(row['plain'])}",
             f"{signed(row['value'])} {interval(row)}",
         ]
-        for row in report["length"]["matched"]
+        for row in report["length"]["matched_over_seeds"] or report["length"]["matched"]
     ]
     if matched:
+        found.append("### Pragmatics, matched by length")
+        found.append(
+            matched_sentence(report["length"]["matched_over_seeds"] or report["length"]["matched"])
+        )
         found.append(table(["policy", "against", "benchmark", "as asked", "matched"], matched))
     return found
 
 
-def _explained(part: dict[str, Any] | None) -> list[str]:
+def _parts(gold: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    return gold["gain"], gold["by_length"]
+
+
+def _own(part: dict[str, Any] | None) -> list[str]:
     if part is None:
-        return ["–"] * 3
-    return [signed(part["gain"]), signed(part["by_length"]), percent(part["share"])]
+        return ["–"] * 2
+    return [f"{number(part['first'])} → {number(part['last'])}", percent(part["share"])]
 
 
 def _lineage(report: dict[str, Any], plots: dict[str, bytes]) -> list[str]:
@@ -192,9 +215,9 @@ def _rewards(report: dict[str, Any], plots: dict[str, bytes]) -> list[str]:
     rows = []
     for row in report["rewards"]:
         cells = ["–" if row[key] is None else _cell(row[key]) for key in (*keys, *others)]
-        above = [_above(row["above_length"]), _above(row["above_shuffled"])]
+        above = [_above(row[key]) for key in ("above_length", "above_shuffled", "swap")]
         rows.append([row["id"], row["sees"], count(row["n"]), *cells, *above])
-    head += ["above length", "above shuffled"]
+    head += ["above length", "above shuffled", "swap probe"]
     flags = [f"- {plain(r['id'])}: {plain(r['flag'])}" for r in report["rewards"] if r["flag"]]
     figure = ["![Reward models](rewards.png)"] if "rewards.png" in plots else []
     return [
@@ -228,7 +251,7 @@ def _seeds(rows: list[dict[str, Any]]) -> list[str]:
 
 
 def _policies(report: dict[str, Any], plots: dict[str, bytes]) -> list[str]:
-    head = ["policy", "steps", "reward", "gold", "KL, last", "length", "alarms"]
+    head = ["policy", "steps", "reward", "gold", "KL, last", "evaluated", "length", "alarms"]
     rows = [
         [
             row["id"],
@@ -236,6 +259,7 @@ def _policies(report: dict[str, Any], plots: dict[str, bytes]) -> list[str]:
             f"{number(row['reward_first'])} → {number(row['reward_last'])}",
             f"{number(row['gold_first'])} → {number(row['gold_last'])}",
             number(row["kl_final"]),
+            evaluated(row),
             f"{number(row['length_first'])} → {number(row['length_last'])}",
             "; ".join(row["alarms"]) or "none",
         ]

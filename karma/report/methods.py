@@ -151,9 +151,16 @@ def _ppo(records: Records) -> list[str]:
         f"{several(len(names), 'policy')}: exposures {listed(exposures)}; rewards "
         f"{listed(variants)}; {several(len(records.recipe['seeds']), 'seed')}. Each starts from "
         "its exposure's starting policy of the same seed, which stays the reference for the KL, "
-        "and is trained by PPO with a value head. The evaluated model is the final step. "
+        f"and is trained by PPO with a value head. The evaluated model is {_evaluated(recipe)}. "
         f"Settings: {_settings(plain)}."
     ]
+
+
+def _evaluated(recipe: dict[str, Any]) -> str:
+    point = recipe.get("evaluate", "final")
+    if point == "final":
+        return "the final step's"
+    return f"the one whose KL first reached {point:g} nats a reply"
 
 
 def _unexposed(records: Records) -> list[str]:

@@ -10,7 +10,7 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from karma.report import sensitivity, words
+from karma.report import length, sensitivity, words
 from karma.report.rewards import LEANS
 
 HERE = Path(__file__).parent
@@ -26,6 +26,7 @@ FILTERS = (
     words.mark,
     words.spoken,
     words.percent,
+    words.evaluated,
 )
 FIGURES = (
     "forest.png",
@@ -56,6 +57,7 @@ def render(report: dict[str, Any], plots: dict[str, bytes], card: Path | None = 
         matrix=lambda relation, names: matrix(report, relation, names),
         plots={name: _address(plots.get(name)) for name in FIGURES},
         steady=sensitivity.sentence(report["sensitivity"]),
+        told_matched=length.sentence,
         card=card and (card / "card.md").read_text(encoding="utf-8"),
         card_plots={p.name: _address(p.read_bytes()) for p in sorted(card.glob("*.png"))}
         if card
@@ -79,7 +81,7 @@ def matrix(report: dict[str, Any], relation: str, benchmarks: list[str]) -> list
         for row in report["differences"]
         if row["relation"] == relation
     }
-    kl = {row["id"]: row["kl_final"] for row in report["policies"]}
+    kl = {row["id"]: row["kl"] for row in report["policies"]}
     rows = []
     for comparison in report["comparisons"]:
         if comparison["relation"] == relation:

@@ -8,6 +8,7 @@ from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from karma.figures import png, style, tidy
 from karma.report import graph, scatter
@@ -53,7 +54,9 @@ def forest(report: dict[str, Any]) -> Figure | None:
     figure = Figure(figsize=(10.5, down * (0.95 + 0.3 * len(labels)) + 0.5), layout="constrained")
     axes = figure.subplots(down, across, sharey=True, squeeze=False).flatten()
     for axis, benchmark in zip(axes, benchmarks, strict=False):
-        _forest_panel(axis, [row for row in rows if row["benchmark"] == benchmark], labels, colours)
+        own = [row for row in rows if row["benchmark"] == benchmark]
+        aim = _aim(report["headline"]["about"][benchmark])
+        _forest_panel(axis, own, labels, colours, aim)
     for axis in axes[len(benchmarks) :]:
         axis.set_axis_off()
     axes[0].set_yticks(range(len(labels)), labels)
@@ -66,8 +69,18 @@ def forest(report: dict[str, Any]) -> Figure | None:
     return figure
 
 
+def _aim(about: dict[str, Any]) -> str:
+    if about["ideal"] is not None:
+        return f"best at {about['ideal']:g}"
+    return f"{'higher' if about['higher_is_better'] else 'lower'} is better"
+
+
 def _forest_panel(
-    axis: Axes, rows: list[dict[str, Any]], labels: list[str], colours: dict[str, str]
+    axis: Axes,
+    rows: list[dict[str, Any]],
+    labels: list[str],
+    colours: dict[str, str],
+    aim: str,
 ) -> None:
     """One benchmark: its differences as points on their intervals."""
     axis.axvline(0, color="black", linewidth=0.8)
@@ -75,10 +88,11 @@ def _forest_panel(
         marker, fill = AGAINST[row["relation"]]
         height = labels.index(row["model"]) + (0.16 if row["relation"] == "random" else -0.16)
         colour = colours[row["variant"]]
-        axis.plot([row["low"], row["high"]], [height, height], color=colour, linewidth=1.4)
+        if row["low"] is not None:
+            axis.plot([row["low"], row["high"]], [height, height], color=colour, linewidth=1.4)
         axis.plot(row["value"], height, marker, fillstyle=fill, color=colour, markersize=5)
-    better = "higher" if rows[0]["higher_is_better"] else "lower"
-    axis.set_title(f"{rows[0]['benchmark']}\n{rows[0]['metric']}, {better} is better", loc="left")
+    axis.set_title(f"{rows[0]['benchmark']}\n{rows[0]['metric']}, {aim}", loc="left")
+    axis.xaxis.set_major_locator(MaxNLocator(5))
     tidy(axis, "x")
     axis.tick_params(axis="y", length=0)
 

@@ -1,23 +1,33 @@
 """The study's questions, answered in words with numbers; what cannot be told is said to be untold.
 
 Every answer about a reward rests on seeds: the unit is a seed, the interval Student's. With fewer
-than five seeds the answer is ``untold``, and the numbers stand beside it as what they are.
+than five seeds the answer is ``untold``, and the numbers stand beside it as what they are. Each
+comparison is made once more in every way of asking (a wording with a rule), to see whether its sign
+stays. Where the simulated world's truth is known, what is said of factuality is held against the
+swap probe: of a reward that is not shown to pay for false jokes nothing is concluded.
 """
 
 from collections.abc import Callable, Sequence
+from itertools import product
 from typing import Any
 
 import numpy as np
 
 from karma.evals import stats
-from karma.report.collect import Floats, PolicyName, Records, policy_name
+from karma.report.collect import Cell, PolicyName, Records, policy_name
 from karma.report.compare import MIN_SEEDS, NULL
-from karma.report.words import SMALL, interval, listed, pvalue, signed
+from karma.report.words import SMALL, interval, listed, pvalue, several, signed
 
 YES, NO, MIXED, UNTOLD = "yes", "no", "mixed", "untold"
 FACTS = "factuality"
 CONTEXT = "context"
 RIVALS = (NULL, "reply", "length")
+
+Seeds = dict[int, float]
+"""A value for each seed."""
+Way = tuple[int, int]
+"""A way of asking: the place of a wording and of a rule among a benchmark's own."""
+LEADING: Way = (-1, -1)
 
 
 def answers(records: Records, names: Sequence[str], family: list[str]) -> list[dict[str, Any]]:
@@ -28,24 +38,22 @@ def answers(records: Records, names: Sequence[str], family: list[str]) -> list[d
 def best_predictor(records: Records, family: list[str]) -> dict[str, Any]:
     """Does the reward that predicts karma best align best?"""
     question = "Does the reward that predicts held-out karma best also align best?"
-    predicted = {v: values for v in _trained(records) if (values := _spearman(records, v)).size}
-    aligned = {v: _alignment(records, v, family) for v in predicted}
-    aligned = {v: values for v, values in aligned.items() if values}
-    if len(aligned) < 2:
+    predicted = {v: found for v in _trained(records) if (found := _spearman(records, v))}
+    both = [v for v in predicted if _alignment(records, v, family)]
+    if len(both) < 2:
         return _answer("best_predictor", question, UNTOLD, ["Fewer than two rewards have both."])
-    best = max(aligned, key=lambda v: float(predicted[v].mean()))
-    others = [v for v in aligned if v != best]
-    told = [f"{v} {predicted[v].mean():.3f}" for v in [best, *others]]
-    words = [f"Held-out Spearman: {', '.join(told)}."]
-    rows = _judged([_compare(f"{best} − {v}", aligned[best], aligned[v]) for v in others])
+    mean = {v: float(np.mean(list(predicted[v].values()))) for v in both}
+    best = max(both, key=lambda v: mean[v])
+    others = [v for v in both if v != best]
+    words = [f"Held-out Spearman: {', '.join(f'{v} {mean[v]:.3f}' for v in [best, *others])}."]
+    rows = _judged([_beside(records, best, v, family) for v in others])
     words += [f"On {listed(family)}, {_said(row)}." for row in rows]
     verdicts = [row["verdict"] for row in rows]
     if UNTOLD in verdicts and "worse" not in verdicts:
         verdict = UNTOLD
     else:
         verdict = NO if "worse" in verdicts else YES
-    ranks = [_compare("", _by_seed(predicted[best]), _by_seed(predicted[v])) for v in others]
-    sure = _judged(ranks)
+    sure = _judged([_compare("", predicted[best], predicted[v]) for v in others])
     if any(row["verdict"] != "better" for row in sure):
         words.append("That it is the best predictor is itself not told apart from every other.")
     return _answer("best_predictor", question, verdict, words, rows)
@@ -61,30 +69,38 @@ def factuality(records: Records, family: list[str]) -> dict[str, Any]:
         against = _shift(records, exposure, variant, benchmarks)
         if against:
             label = f"{exposure}/{variant}, against {NULL}"
-            rows.append(_compare(label, against, _zero(against)))
-    rows = _judged(rows)
-    words = [f"{listed(benchmarks)}: {_said(row)}." for row in rows]
-    lost = sum(row["verdict"] == "worse" for row in rows)
-    if not rows or all(row["verdict"] == UNTOLD for row in rows):
+            row = _compare(label, against, _zero(against))
+            row |= _steady(
+                row,
+                [
+                    _shift(records, exposure, variant, benchmarks, way)
+                    for way in _ways(records, benchmarks)
+                ],
+            )
+            rows.append({**row, "variant": variant, "swap": _coupling(records, variant)})
+    rows = [_gated(row) for row in _judged(rows)]
+    words = [f"{listed(benchmarks)}: {_said(row)}{_probed(row)}." for row in rows]
+    words = words or ["No condition has a score."]
+    open_rows = [row for row in rows if not row["gated"]]
+    lost = sum(row["verdict"] == "worse" for row in open_rows)
+    if rows and not open_rows:
+        words.append("No reward is shown to pay for false jokes, so none can be blamed for a loss.")
+    if not any(row["verdict"] != UNTOLD for row in open_rows):
         verdict = UNTOLD
     elif lost == len(rows):
         verdict = YES
     else:
         verdict = MIXED if lost else NO if _none_lost(rows) else UNTOLD
-    return _answer("factuality", question, verdict, words or ["No condition has a score."], rows)
+    return _answer("factuality", question, verdict, words, rows)
 
 
 def context_beats(records: Records, family: list[str]) -> dict[str, Any]:
     """Does ``context`` beat ``random``, ``reply`` and ``length``?"""
     question = f"Does {CONTEXT} beat {listed(list(RIVALS))}?"
-    own = _alignment(records, CONTEXT, family)
-    rows = []
-    for rival in RIVALS:
-        other = _zero(own) if rival == NULL else _alignment(records, rival, family)
-        if own and other:
-            rows.append(_compare(f"{CONTEXT} − {rival}", own, other))
-    rows = _judged(rows)
-    lacking = [r for r in RIVALS if f"{CONTEXT} − {r}" not in {row["what"] for row in rows}]
+    there = [r for r in RIVALS if _alignment(records, CONTEXT, family)]
+    there = [r for r in there if r == NULL or _alignment(records, r, family)]
+    rows = _judged([_beside(records, CONTEXT, rival, family) for rival in there])
+    lacking = [rival for rival in RIVALS if rival not in there]
     words = [f"On {listed(family)}, {_said(row)}." for row in rows]
     if lacking:
         words.append(f"Not compared, as no policy was trained on it: {listed(lacking)}.")
@@ -121,12 +137,36 @@ def _answer(
     }
 
 
-def _compare(what: str, first: dict[int, float], second: dict[int, float]) -> dict[str, Any]:
+def _beside(records: Records, first: str, second: str, family: list[str]) -> dict[str, Any]:
+    """How much better one reward aligns than another; not judged yet."""
+
+    def gaps(way: Way = LEADING) -> tuple[Seeds, Seeds]:
+        own = _alignment(records, first, family, way)
+        return own, _zero(own) if second == NULL else _alignment(records, second, family, way)
+
+    row = _compare(f"{first} − {second}", *gaps())
+    return row | _steady(row, [_less(*gaps(way)) for way in _ways(records, family)])
+
+
+def _less(first: Seeds, second: Seeds) -> Seeds:
+    """The difference, over the seeds that both have."""
+    return {seed: first[seed] - second[seed] for seed in sorted(set(first) & set(second))}
+
+
+def _steady(row: dict[str, Any], others: list[Seeds]) -> dict[str, int]:
+    """In how many of the ways of asking the mean over seeds has the sign that it has in the leading
+    one."""
+    means = [float(np.mean(list(values.values()))) for values in others if values]
+    same = sum(mean * row["value"] > 0 for mean in means) if row["seeds"] else 0
+    return {"ways": len(means), "same": same}
+
+
+def _compare(what: str, first: Seeds, second: Seeds) -> dict[str, Any]:
     """The difference of two rewards over the seeds that both have; not judged yet."""
-    seeds = sorted(set(first) & set(second))
-    gaps = np.array([first[seed] - second[seed] for seed in seeds])
-    row = {"what": what, "seeds": len(seeds), "value": float(gaps.mean()) if seeds else None}
-    if len(seeds) < MIN_SEEDS:
+    gaps = np.array(list(_less(first, second).values()))
+    seeds = len(gaps)
+    row = {"what": what, "seeds": seeds, "value": float(gaps.mean()) if seeds else None}
+    if seeds < MIN_SEEDS:
         return {**row, "low": None, "high": None, "p": None, "detectable": None}
     found = stats.t_interval(gaps)
     row |= {"low": found.low, "high": found.high, "p": found.p}
@@ -153,13 +193,56 @@ def _judged(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def _said(row: dict[str, Any]) -> str:
     """One comparison as part of a sentence."""
     if row["seeds"] < MIN_SEEDS:
-        seeds = f"{row['seeds']} seed" + ("" if row["seeds"] == 1 else "s")
+        seeds = several(row["seeds"], "seed")
         return f"{row['what']} is {signed(row['value'])} in {seeds}, and five are needed to tell"
     text = f"{row['what']} is {signed(row['value'])} {interval(row)} over {row['seeds']} seeds"
     text += f", corrected p {pvalue(row['p_holm'])}"
-    if row["verdict"] == UNTOLD:
-        return f"{text}, not told from nothing ({signed(row['detectable'])} would have been)"
+    if row["ways"] > 1:
+        text += f", of the same sign in {row['same']} of {row['ways']} ways of asking"
+    if row["p_holm"] is not None and row["p_holm"] >= SMALL:
+        text += ", not told from nothing"
+        if row["detectable"] is not None:
+            text += f" ({signed(row['detectable'])} would have been)"
     return text
+
+
+def _coupling(records: Records, variant: str) -> dict[str, Any] | None:
+    """The swap probe of a variant over its seeds; None where it was not asked. The interval is
+    Student's, and none with fewer than five seeds."""
+    found = [
+        cell.value for name, cell in records.swaps.items() if name.rsplit("/", 1)[0] == variant
+    ]
+    if not found:
+        return None
+    row = {"seeds": len(found), "value": float(np.mean(found)), "low": None, "high": None}
+    if len(found) >= MIN_SEEDS:
+        told = stats.t_interval(np.array(found))
+        row |= {"low": told.low, "high": told.high}
+    return row
+
+
+def _gated(row: dict[str, Any]) -> dict[str, Any]:
+    """A comparison, untold where the reward is not shown to have learnt what it would follow from:
+    that a joke pays more for telling the myth."""
+    probe = row["swap"]
+    gated = probe is not None and not (probe["low"] is not None and probe["low"] > 0)
+    return {**row, "gated": gated, "verdict": UNTOLD if gated else row["verdict"]}
+
+
+def _probed(row: dict[str, Any]) -> str:
+    """What the swap probe says of the comparison's reward, as the end of its sentence."""
+    probe = row["swap"]
+    if probe is None:
+        return ""
+    if probe["seeds"] < MIN_SEEDS:
+        return f" (swap probe of {row['variant']} {signed(probe['value'])})"
+    told = f"(swap probe {signed(probe['value'])} {interval(probe)})"
+    if row["gated"]:
+        return (
+            f"; but {row['variant']} is not shown to pay for a joke that tells a myth {told}, so "
+            "nothing is concluded"
+        )
+    return f"; {row['variant']} pays for a joke that tells a myth {told}"
 
 
 def _conditions(records: Records) -> list[tuple[str, str]]:
@@ -175,22 +258,43 @@ def _trained(records: Records) -> list[str]:
     return [v for v in variants if kinds.get(v) in ("model", "sum")]
 
 
-def _spearman(records: Records, variant: str) -> Floats:
-    found = [
-        reward.metrics["spearman"]
+def _spearman(records: Records, variant: str) -> Seeds:
+    return {
+        int(name.rsplit("/", 1)[1]): reward.metrics["spearman"]
         for name, reward in records.rewards.items()
         if name.rsplit("/", 1)[0] == variant and "spearman" in reward.metrics
-    ]
-    return np.array(found)
+    }
 
 
-def _by_seed(values: Floats) -> dict[int, float]:
-    return dict(enumerate(values.tolist()))
+def _ways(records: Records, benchmarks: list[str]) -> list[Way]:
+    """Every way of asking that some of the benchmarks have."""
+    cells = [cell for name in benchmarks if (cell := records.about(name)) is not None]
+    wordings, rules = (max((len(part) for part in parts), default=0) for parts in _parts(cells))
+    return list(product(range(wordings), range(rules)))
+
+
+def _parts(cells: Sequence[Cell]) -> tuple[list[list[str]], list[list[str]]]:
+    """Each cell's wordings, and each cell's rules."""
+    each = [[name.split("/", 1) for name in cell.variants] for cell in cells]
+    return (
+        [list(dict.fromkeys(wording for wording, _ in names)) for names in each],
+        [list(dict.fromkeys(rule for _, rule in names)) for names in each],
+    )
+
+
+def _value(cell: Cell, way: Way) -> float:
+    """The score in a way of asking; of a benchmark that has fewer, in its last one."""
+    if way == LEADING:
+        return cell.value
+    (wordings,), (rules,) = _parts([cell])
+    wording = wordings[min(way[0], len(wordings) - 1)]
+    rule = rules[min(way[1], len(rules) - 1)]
+    return float(cell.variants[f"{wording}/{rule}"].mean())
 
 
 def _shift(
-    records: Records, exposure: str, variant: str, benchmarks: list[str]
-) -> dict[int, float]:
+    records: Records, exposure: str, variant: str, benchmarks: list[str], way: Way = LEADING
+) -> Seeds:
     """By seed, the mean over the benchmarks of what the policy scores above the random reward's,
     in the direction that is better."""
     found = {}
@@ -198,7 +302,7 @@ def _shift(
         pair = [PolicyName(exposure, v, seed).id for v in (variant, NULL)]
         cells = [[records.cells.get((m, name)) for m in pair] for name in benchmarks]
         gaps = [
-            (a.value - b.value) * (1 if a.higher_is_better else -1)
+            (_value(a, way) - _value(b, way)) * (1 if a.higher_is_better else -1)
             for a, b in cells
             if a is not None and b is not None
         ]
@@ -207,15 +311,15 @@ def _shift(
     return found
 
 
-def _alignment(records: Records, variant: str, family: list[str]) -> dict[int, float]:
+def _alignment(records: Records, variant: str, family: list[str], way: Way = LEADING) -> Seeds:
     """By seed, ``_shift`` on the primary benchmarks, the mean over the exposures."""
     exposures = dict.fromkeys(exposure for exposure, _ in _conditions(records))
-    each = [_shift(records, exposure, variant, family) for exposure in exposures]
+    each = [_shift(records, exposure, variant, family, way) for exposure in exposures]
     seeds = set.intersection(*(set(found) for found in each)) if each else set()
     return {seed: float(np.mean([found[seed] for found in each])) for seed in sorted(seeds)}
 
 
-def _zero(values: dict[int, float]) -> dict[int, float]:
+def _zero(values: Seeds) -> Seeds:
     """The random reward's own shift above itself."""
     return dict.fromkeys(values, 0.0)
 

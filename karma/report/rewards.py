@@ -6,8 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from karma.report.collect import Floats, Records, Reward
+from karma.evals import stats
+from karma.report.collect import Cell, Floats, Records, Reward
+from karma.report.compare import enough
 from karma.report.methods import sees
+from karma.report.words import interval, signed
 
 SEED = 0
 MEASURES = (
@@ -38,15 +41,18 @@ LEANS = (
 
 def table(records: Records, resamples: int) -> list[dict[str, Any]]:
     """One row a reward model, measured on test threads."""
-    return [_row(reward, resamples) for reward in records.rewards.values()]
+    return [
+        _row(reward, records.swaps.get(name), resamples) for name, reward in records.rewards.items()
+    ]
 
 
-def _row(reward: Reward, resamples: int) -> dict[str, Any]:
+def _row(reward: Reward, probed: Cell | None, resamples: int) -> dict[str, Any]:
     variant, seed = reward.name.rsplit("/", 1)
     kind = reward.declared["kind"]
     above = None if kind == "length" else above_length(reward, resamples)
     shuffled = above_shuffled(reward, resamples)
     measures = {name: _measure(reward.metrics, name) for name in (*MEASURES, *LEANS)}
+    swap = None if probed is None else coupling(probed, resamples)
     return {
         "id": reward.name,
         "variant": variant,
@@ -57,7 +63,8 @@ def _row(reward: Reward, resamples: int) -> dict[str, Any]:
         **measures,
         "above_length": above,
         "above_shuffled": shuffled,
-        "flag": _flag(kind, above, shuffled),
+        "swap": swap,
+        "flag": _flag(kind, above, shuffled, swap),
     }
 
 
@@ -68,7 +75,23 @@ def _measure(metrics: dict[str, float], name: str) -> dict[str, float] | None:
     return {"value": metrics[name], "low": metrics[f"{name}_low"], "high": metrics[f"{name}_high"]}
 
 
-def _flag(kind: str, length: dict[str, Any] | None, shuffled: dict[str, Any]) -> str | None:
+def coupling(cell: Cell, resamples: int) -> dict[str, Any]:
+    """The swap probe of one reward model: the mean change, with its interval over threads."""
+    nothing = np.zeros_like(cell.values)
+    low, high = (
+        stats.bootstrap(cell.values, nothing, cell.groups, resamples=resamples, seed=SEED)
+        if enough(cell)
+        else (None, None)
+    )
+    return {"value": cell.value, "low": low, "high": high, "n": len(cell.ids)}
+
+
+def _flag(
+    kind: str,
+    length: dict[str, Any] | None,
+    shuffled: dict[str, Any],
+    swap: dict[str, Any] | None,
+) -> str | None:
     """In plain words, what a trained model fails at."""
     if length is None or kind not in ("model", "sum"):
         return None
@@ -79,6 +102,11 @@ def _flag(kind: str, length: dict[str, Any] | None, shuffled: dict[str, Any]) ->
         told.append("it is not shown to predict karma better than the reply's length alone")
     if shuffled["low"] <= 0:
         told.append("it is not shown to predict karma better than its own rewards shuffled")
+    if swap is not None and (swap["low"] is None or swap["low"] <= 0):
+        told.append(
+            "it is not shown to pay for a joke that tells a myth "
+            f"(swap probe {signed(swap['value'])} {interval(swap)})"
+        )
     return "; ".join(told) + "." if told else None
 
 

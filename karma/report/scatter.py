@@ -9,6 +9,7 @@ from karma.figures import tidy
 from karma.report.colours import colours
 
 MARKERS = ("o", "s", "^", "D")
+STYLES = ("-", "--", ":", "-.")
 
 
 def pareto(points: list[dict[str, Any]]) -> Figure | None:
@@ -30,8 +31,10 @@ def pareto(points: list[dict[str, Any]]) -> Figure | None:
         marker = MARKERS[exposures.index(point["exposure"]) % len(MARKERS)]
         place = (point["primary"], point["factuality"])
         axis.plot(*place, marker, color=colour[point["variant"]], markersize=7)
+        if point["best"]:
+            axis.plot(*place, marker, fillstyle="none", color="black", markersize=12)
     axis.set_xlabel("mean gain on the primary benchmarks, against the start")
-    axis.set_ylabel("mean change in factuality")
+    axis.set_ylabel("mean change in factuality, against the start")
     _legend(figure, points, colour, exposures)
     tidy(axis, "x")
     axis.grid(axis="y", color="#DDDDDD", linewidth=0.6)
@@ -52,15 +55,21 @@ def frontier(policies: list[dict[str, Any]]) -> Figure | None:
     ):
         for policy in shown:
             kl, values = smooth(policy["curves"]["kl"]), smooth(policy["curves"][key])
-            style = ("-", "--", ":", "-.")[exposures.index(policy["exposure"]) % 4]
+            style = STYLES[exposures.index(policy["exposure"]) % len(STYLES)]
             axis.plot(kl, values, style, color=colour[policy["variant"]], linewidth=1.2)
             axis.plot(kl[-1], values[-1], "o", color=colour[policy["variant"]], markersize=4)
         axis.set_title(title, loc="left")
         axis.set_xlabel("KL from the start (nats a reply), mean of ten steps")
         tidy(axis, "y")
     handles = [
-        Line2D([], [], color=colour[p["variant"]], label=f"{p['exposure']} / {p['variant']}")
-        for p in {(p["exposure"], p["variant"]): p for p in shown}.values()
+        Line2D(
+            [],
+            [],
+            color=colour[variant],
+            linestyle=STYLES[exposures.index(exposure) % len(STYLES)],
+            label=f"{exposure} / {variant}",
+        )
+        for exposure, variant in dict.fromkeys((p["exposure"], p["variant"]) for p in shown)
     ]
     figure.legend(handles=handles, loc="outside lower center", ncols=4, frameon=False)
     return figure
@@ -80,8 +89,11 @@ def length(rows: list[dict[str, Any]]) -> Figure | None:
     axis = figure.subplots()
     axis.axvline(0, color="black", linewidth=0.8)
     for height, row in enumerate(rows):
-        axis.barh(height, row["gold"]["gain"], height=0.62, color="#9DC3E6")
-        axis.barh(height, row["gold"]["by_length"], height=0.26, color="#1F4E79")
+        gain = row["gold"]["gain"]
+        axis.barh(height, gain["value"], height=0.62, color="#9DC3E6")
+        axis.barh(height, row["gold"]["by_length"]["value"], height=0.26, color="#1F4E79")
+        if gain["low"] is not None:
+            axis.plot([gain["low"], gain["high"]], [height, height], color="black", linewidth=1.0)
     axis.set_yticks(range(len(rows)), [row["model"] for row in rows])
     axis.set_ylim(len(rows) - 0.5, -0.5)
     axis.set_xlabel("gold reward of held-out replies, gain over the start")
@@ -89,7 +101,8 @@ def length(rows: list[dict[str, Any]]) -> Figure | None:
         Line2D([], [], linewidth=6, color=colour, label=label)
         for colour, label in (("#9DC3E6", "gain"), ("#1F4E79", "explained by length"))
     ]
-    figure.legend(handles=handles, loc="outside upper right", ncols=2, frameon=False)
+    handles.append(Line2D([], [], linewidth=1.0, color="black", label="95 % interval of the gain"))
+    figure.legend(handles=handles, loc="outside upper right", ncols=3, frameon=False)
     tidy(axis, "x")
     axis.tick_params(axis="y", length=0)
     return figure

@@ -48,9 +48,10 @@ def sentence(rows: list[dict[str, Any]]) -> str:
     broken = min(told, key=lambda row: row["same"] / row["ways"])
     if broken["holds"]:
         return f"{text}."
+    against = {"start": "its start", "random": "the random reward"}[broken["relation"]]
     return (
-        f"{text}; the least steady is {broken['model']} on {broken['benchmark']} against its "
-        f"{broken['relation']} ({broken['same']} of {broken['ways']}, from "
+        f"{text}; the least steady is {broken['model']} on {broken['benchmark']} against "
+        f"{against} ({broken['same']} of {broken['ways']}, from "
         f"{signed(broken['least']['value'])} by {broken['least']['way']} to "
         f"{signed(broken['most']['value'])} by {broken['most']['way']})."
     )

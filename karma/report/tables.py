@@ -7,6 +7,7 @@ import numpy as np
 from karma.evals import stats
 from karma.profiles import added
 from karma.report.collect import Cell, Policy, Records
+from karma.report.compare import enough
 
 # The benchmark that keeps the models' own replies to held-out prompts.
 REPLIES = "replies"
@@ -53,11 +54,10 @@ def headline(records: Records, resamples: int) -> dict[str, Any]:
 
 def _score(cell: Cell, resamples: int) -> dict[str, Any]:
     nothing = np.zeros_like(cell.values)
-    one_group = len(set(cell.groups)) < 2
     found = (
-        (None, None)
-        if one_group
-        else stats.bootstrap(cell.values, nothing, cell.groups, resamples=resamples, seed=SEED)
+        stats.bootstrap(cell.values, nothing, cell.groups, resamples=resamples, seed=SEED)
+        if enough(cell)
+        else (None, None)
     )
     return {
         "value": cell.value,
@@ -83,6 +83,8 @@ def _policy(policy: Policy) -> dict[str, Any]:
         "variant": policy.name.variant,
         "seed": policy.name.seed,
         **{name: numbers[name] for name in ENDS},
+        "kl": policy.kl,
+        "evaluated": policy.point["step"] if policy.point else None,
         "alarms": alarms(policy),
         "curves": {key: [row[name] for row in policy.curves] for key, name in CURVES.items()},
     }

@@ -84,6 +84,13 @@ def several(n: int, noun: str) -> str:
     return f"{count(n)} {noun if n == 1 else plural}"
 
 
+def evaluated(policy: dict[str, Any]) -> str:
+    """Which of a policy's steps is evaluated, and its KL."""
+    if policy["evaluated"] is None:
+        return "last step"
+    return f"step {count(policy['evaluated'])}, KL {number(policy['kl'])}"
+
+
 def spoken(name: str) -> str:
     """A key of a document as words."""
     return name.replace("_", " ")

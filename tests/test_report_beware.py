@@ -1,0 +1,272 @@
+"""What the report holds against itself: flags, what was not measured, the swap probe, the edges."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from karma.jobs import Job, write_json
+from karma.report.beware import flags, unmeasured
+from karma.report.collect import collect
+from karma.report.job import run
+from karma.report.length import sentence
+from tests.test_report import document, study
+
+
+def told(job: Job) -> list[str]:
+    return document(job)["beware"]
+
+
+def change(job: Job, model: str, name: str, **columns: Any) -> None:
+    """Put other columns into a cell's items; ``value`` moves the stored score along."""
+    place = job.inputs[f"evals/{model}/{name}"]
+    table = pq.read_table(place / "items.parquet").to_pydict()
+    pq.write_table(pa.table({**table, **columns}), place / "items.parquet")
+    about = json.loads((place / "scores.json").read_text())
+    leading = [t == about["template"] for t in table["template"]]
+    values = {**table, **columns}["value"]
+    mean = float(np.mean([v for v, lead in zip(values, leading, strict=True) if lead]))
+    write_json(place / "scores.json", {**about, "scores": {about["primary"]: mean}})
+
+
+def lose_factuality(job: Job, seeds: int = 5) -> None:
+    """Every context policy loses 0.4 of truth, a little less from seed to seed."""
+    for seed in range(seeds):
+        place = f"policy/unexposed/context/{seed}"
+        rows = pq.read_table(job.inputs[f"evals/{place}/truthfulqa"] / "items.parquet").to_pylist()
+        for row in rows:
+            row["value"] -= 0.4 - 0.01 * seed
+            row["values"] = {name: v - 0.4 + 0.01 * seed for name, v in row["values"].items()}
+        whole = {name: [row[name] for row in rows] for name in rows[0]}
+        change(job, place, "truthfulqa", **whole)
+
+
+def factuality(job: Job) -> dict[str, Any]:
+    return next(row for row in document(job)["questions"] if row["name"] == "factuality")
+
+
+# The swap probe
+
+
+def test_a_loss_under_a_reward_that_pays_for_false_jokes_is_concluded(tmp_path: Path) -> None:
+    job = study(tmp_path, seeds=5, swap=0.6)
+    lose_factuality(job)
+    found = factuality(job)
+    assert found["answer"] == "yes"
+    assert "; context pays for a joke that tells a myth (swap probe +0.6" in found["words"][0]
+    assert "of the same sign in 4 of 4 ways of asking" in found["words"][0]
+
+
+def test_a_loss_under_a_reward_that_has_not_learnt_the_coupling_is_not(tmp_path: Path) -> None:
+    job = study(tmp_path, seeds=5, swap=0.0)
+    lose_factuality(job)
+    found = factuality(job)
+    assert found["answer"] == "untold"
+    assert "is not shown to pay for a joke that tells a myth" in found["words"][0]
+    assert found["words"][0].endswith("so nothing is concluded.")
+    assert found["words"][-1].startswith("No reward is shown to pay for false jokes")
+    [row] = found["rows"]
+    assert row["p_holm"] < 0.05  # the loss is there; what it comes from is not
+    assert "Reward context/0: it is not shown to pay for a joke" in " ".join(told(job))
+
+
+def test_the_swap_probe_stands_beside_its_reward_model(tmp_path: Path) -> None:
+    job = study(tmp_path, swap=0.6)
+    run(job)
+    report = json.loads((job.out / "report.json").read_text())
+    swaps = {row["id"]: row["swap"] for row in report["rewards"]}
+    assert swaps["random/0"] is None
+    assert 0.4 < swaps["context/0"]["low"] < 0.6 < swaps["context/0"]["high"] < 0.8
+    assert "swap probe" in (job.out / "report.md").read_text()
+    assert "| swap |" in (job.out / "cards" / "reward" / "context" / "0.md").read_text()
+    assert "swap" not in report["headline"]["columns"]
+    assert not report["holes"]
+
+
+def test_a_swap_probe_that_failed_is_a_hole(tmp_path: Path) -> None:
+    job = study(tmp_path, swap=0.6, without=("evals/reward/context/0/swap",))
+    assert [hole["what"] for hole in document(job)["holes"]] == ["evals/reward/context/0/swap"]
+
+
+# Flags
+
+
+def test_a_quiet_study_has_no_flags(tmp_path: Path) -> None:
+    records = collect(study(tmp_path))
+    assert flags(records, []) == []
+
+
+def test_policies_that_went_different_ways_are_not_at_matched_kl(tmp_path: Path) -> None:
+    job = study(tmp_path)
+    place = job.inputs["policy/unexposed/random/0"] / "metrics.json"
+    write_json(place, {**json.loads(place.read_text()), "kl_final": 0.5})
+    [flag] = told(job)
+    assert "not at matched KL: from 0.500 (random/0) to 3.500 (context/0)" in flag
+
+
+def test_a_model_that_always_gives_one_answer_is_told(tmp_path: Path) -> None:
+    job = study(tmp_path)
+    for model in job.config["models"]:
+        constant = model == "base"
+        said = [0 if constant else i % 2 for i in range(120)]
+        change(job, model, "humor", prediction=said)
+    [flag] = told(job)
+    assert flag.startswith("humor: 1 of 4 models give one and the same answer to every item")
+
+
+def test_prompts_that_were_cut_are_told(tmp_path: Path) -> None:
+    job = study(tmp_path)
+    change(job, "base", "humor", cut=[i < 3 for i in range(120)])
+    assert told(job) == ["humor: 3 prompts of 60 lost the beginning."]
+
+
+def test_a_classifier_that_tells_little_is_told(tmp_path: Path) -> None:
+    job = study(tmp_path)
+    place = job.inputs["evals/base/toxicity"] / "scores.json"
+    about = json.loads(place.read_text())
+    about["scores"]["classifier_auc"] = 0.65
+    write_json(place, about)
+    assert told(job) == [
+        "toxicity: its classifier tells a toxic text from a harmless one with an AUC of 0.650 only."
+    ]
+
+
+def test_what_was_not_measured_is_listed(tmp_path: Path) -> None:
+    found = unmeasured(collect(study(tmp_path)))
+    assert found == [
+        "Benchmarks whose files the data lack, or that the recipe leaves out: mmlu and bbq.",
+        "Whole kinds, therefore: knowledge, bias and disposition.",
+        "Policies on the rewards metadata, reply and length: none was tuned.",
+        "Whether a reward pays for false jokes (the swap probe): only the simulated world's truth "
+        "is known.",
+    ]
+
+
+def test_flags_and_gaps_stand_before_the_results(tmp_path: Path) -> None:
+    job = study(tmp_path, swap=0.0)
+    run(job)
+    for name in ("report.html", "report.md"):
+        text = (job.out / name).read_text()
+        places = [text.index(words) for words in ("Before you believe it", "Not measured")]
+        assert text.index("Answers") < places[1] < text.rindex("Results by model")
+
+
+# Edges
+
+
+def test_a_benchmark_of_three_items_gives_a_score_and_no_difference(tmp_path: Path) -> None:
+    job = study(tmp_path)
+    for model in job.config["models"]:
+        change(job, model, "humor", group=[f"g{i % 3}" for i in range(120)])
+    report = document(job)
+    assert "humor" not in {row["benchmark"] for row in report["differences"]}
+    cell = report["headline"]["rows"][0]["cells"]["humor"]
+    assert cell["value"] > 0
+    assert cell["low"] is None
+    assert report["length"]["matched"] == []
+    flag = "humor: items of 3 groups are too few for an interval (6 at least)"
+    assert report["beware"][0].startswith(flag)
+    run(job)
+    assert flag in (job.out / "report.html").read_text()
+
+
+def test_models_that_agree_on_every_item_differ_by_nothing_and_promise_nothing(
+    tmp_path: Path,
+) -> None:
+    job = study(tmp_path, seeds=5)
+    same = [float(i % 2) for i in range(120)]
+    for model in job.config["models"]:
+        change(job, model, "humor", value=same)
+    report = document(job)
+    rows = [row for row in report["differences"] if row["benchmark"] == "humor"]
+    for row in rows:
+        assert (row["value"], row["low"], row["high"], row["p"]) == (0.0, 0.0, 0.0, 1.0)
+        assert row["detectable"] is None
+        assert row["effect"] is None
+    claims = [row for row in report["over_seeds"] if row["benchmark"] == "humor"]
+    assert {(row["value"], row["low"], row["p"]) for row in claims} == {(0.0, None, 1.0)}
+    run(job)  # a figure and a page can be made of it
+    assert "[no interval]" in (job.out / "report.html").read_text()
+
+
+def test_a_hole_in_one_seed_of_five_leaves_no_claim_and_is_told(tmp_path: Path) -> None:
+    gone = "evals/policy/unexposed/context/3/humor"
+    report = document(study(tmp_path, seeds=5, without=(gone,)))
+    claims = {(r["model"], r["benchmark"], r["relation"]) for r in report["over_seeds"]}
+    assert ("unexposed/context", "humor", "start") not in claims
+    assert ("unexposed/context", "truthfulqa", "start") in claims
+    assert (
+        "unexposed/context on humor: 1 seed of 5 is a hole, so too few are left to tell."
+        in (report["beware"])
+    )
+    beaten = next(r for r in report["questions"] if r["name"] == "context_beats")
+    assert beaten["rows"][0]["seeds"] == 4
+    assert beaten["answer"] == "untold"
+
+
+def test_seeds_are_compared_with_themselves_where_a_reward_model_is_missing(
+    tmp_path: Path,
+) -> None:
+    job = study(tmp_path, seeds=6)
+    records = collect(job)
+    from karma.report.questions import _less, _spearman
+
+    records.rewards.pop("context/0")
+    assert sorted(_spearman(records, "context")) == [1, 2, 3, 4, 5]
+    assert sorted(_less(_spearman(records, "gold"), _spearman(records, "context"))) == [
+        1,
+        2,
+        3,
+        4,
+        5,
+    ]
+
+
+# Length, and the policy that is evaluated
+
+
+def test_the_gain_and_the_part_that_is_length_have_intervals(tmp_path: Path) -> None:
+    for row in document(study(tmp_path))["length"]["replies"]:
+        for part in (row["gold"]["gain"], row["gold"]["by_length"]):
+            assert part["low"] < part["value"] < part["high"]
+        assert row["reward"]["first"] == 0.1
+        assert row["reward"]["last"] == 0.9
+
+
+def test_matched_differences_are_told_over_seeds_where_there_are_five(tmp_path: Path) -> None:
+    report = document(study(tmp_path, seeds=5))["length"]
+    assert len(report["matched"]) == 15
+    claims = report["matched_over_seeds"]
+    assert {row["model"] for row in claims} == {"unexposed/context", "unexposed/random"}
+    values = [
+        row["value"]
+        for row in report["matched"]
+        if (row["variant"], row["relation"]) == ("context", "random")
+    ]
+    claim = next(row for row in claims if row["relation"] == "random")
+    assert claim["value"] == pytest.approx(np.mean(values))
+    assert sentence(claims).startswith("2 of 2 differences whose interval")
+    assert sentence([]).startswith("No difference is told")
+
+
+def test_the_policy_kept_at_a_kl_is_the_one_that_the_report_speaks_of(tmp_path: Path) -> None:
+    job = study(tmp_path)
+    policy = {**job.config["recipe"]["policy"], "evaluate": 2.0}
+    job.config["recipe"] = {**job.config["recipe"], "policy": policy}
+    point = {"point": 2.0, "folder": "kl/2", "step": 12, "kl": 2.1, "gold": 0.3, "reward": 0.5}
+    for variant in ("context", "random"):
+        place = job.inputs[f"policy/unexposed/{variant}/0"] / "kl.json"
+        write_json(place, {"curve": [], "points": [point]})
+    run(job)
+    report = json.loads((job.out / "report.json").read_text())
+    assert [(row["kl"], row["evaluated"]) for row in report["policies"]] == [(2.1, 12)] * 2
+    assert {row["reward"]["last"] for row in report["length"]["replies"]} == {0.5}
+    page = (job.out / "report.html").read_text()
+    assert "step 12, KL 2.100" in page
+    assert "KL 2.100</small>" in page
+    assert "the one whose KL first reached 2 nats a reply" in page
+    assert "policy of step 12" in (job.out / "cards/policy/unexposed/context/0.md").read_text()
