@@ -15,6 +15,7 @@ import typer
 
 from flows import models
 from karma.errors import StageError, UserError
+from karma.links import PORT
 from karma.nodes import STAGES
 from karma.plan import FAILED, FRESH, MISSING, Entry, Plan
 from karma.plan import plan as make_plan
@@ -440,7 +441,7 @@ app.command()(models.export)
 @app.command()
 def ui(
     workspace: Workspace = HERE,
-    port: Annotated[int, typer.Option(min=1, max=65535, help="MLflow's port on loopback.")] = 5000,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="MLflow's port on loopback.")] = PORT,
 ) -> int:
     """Serve the MLflow and Prefect pages of a workspace on loopback until Ctrl-C.
 

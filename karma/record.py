@@ -42,7 +42,7 @@ from mlflow.entities import (
 from mlflow.exceptions import MlflowException
 from requests import HTTPError
 
-from karma import names
+from karma import links, names
 from karma.address import public
 from karma.outbox import Outbox
 from karma.store import Store
@@ -51,6 +51,7 @@ BATCH = 1000  # metrics a request; MLflow takes no more
 TEXT = 5000  # characters of a tag or a parameter that MLflow keeps
 AGAIN = 30.0  # seconds until a server that did not answer is tried again
 NOTE = "mlflow.note.content"
+LINKS = "runs.html"
 # Answers that are about the entry; 401, 403 and 429, say, are about the sender.
 REFUSALS = (400, 404, 409, 413, 422)
 
@@ -281,7 +282,7 @@ class Sender:
             client.log_batch(run_id, metrics=metrics[start : start + BATCH])
 
     def _end(self, client: mlflow.MlflowClient, entry: dict[str, Any]) -> None:
-        """Close the parent run: its note, its report and lineage, its status."""
+        """Close the parent run: its note, its report, lineage and links, its status."""
         known = self._known(entry["keys"][0])
         if known is None:
             return
@@ -290,6 +291,10 @@ class Sender:
         client.log_batch(known["run"], tags=tags)
         client.set_terminated(known["run"], entry["status"], entry["end"])
         _attach(client, known["run"], entry["artifacts"])
+        if entry.get("instances"):
+            rows = [(name, key, self._known(key)) for name, key in entry["instances"]]
+            title = f"Runs of {entry['recipe']}"
+            client.log_text(known["run"], links.page(title, self._address, rows), LINKS)
 
     def _note(self, entry: dict[str, Any]) -> str:
         lines = [f"Artefact `{entry['tags']['digest'][:16]}`, made from:", ""]

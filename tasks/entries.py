@@ -97,7 +97,8 @@ def evaluation(run: "Run", node: Node, record: dict[str, Any]) -> dict[str, Any]
 
 def end(run: "Run", status: str, note: str, artifacts: list[str]) -> dict[str, Any]:
     """The end of the parent run; what was cached is listed with links to the runs that made it."""
-    cached = [(n, o.key) for n, o in run.outcomes.items() if o.key and not o.ran]
+    made = [(n, o.key) for n, o in run.outcomes.items() if o.key]
+    cached = [(n, key) for n, key in made if not run.outcomes[n].ran]
     return {
         "kind": "end",
         "keys": [run.id],
@@ -105,6 +106,8 @@ def end(run: "Run", status: str, note: str, artifacts: list[str]) -> dict[str, A
         "status": status,
         "note": note + ("\n\nCached:\n" if cached else ""),
         "cached": cached,
+        "instances": made,
+        "recipe": run.dag.recipe,
         "artifacts": artifacts,
     }
 

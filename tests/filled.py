@@ -13,7 +13,7 @@ from karma.nodes import Node
 from karma.plan import FRESH, plan
 from karma.recipe import Recipe
 from karma.store import Store
-from karma.world.recipe import COMMENTS, SUBMISSIONS
+from karma.world.recipe import COMMENTS, SUBMISSIONS, TRUTH
 
 RANGES = ["0-200000", "200000-400000"]
 
@@ -48,7 +48,7 @@ def _files(node: Node) -> list[str]:
         return ["data.parquet"]
     patterns = [pattern for entry in BENCHMARKS.values() for pattern in entry.files]
     benchmarks = [f"benchmarks/{globs(pattern)[0].replace('*', 'x')}" for pattern in patterns]
-    return [COMMENTS, SUBMISSIONS, "base_text.jsonl", "instructions.json", *benchmarks]
+    return [COMMENTS, SUBMISSIONS, TRUTH, "base_text.jsonl", "instructions.json", *benchmarks]
 
 
 SMOKE = Path(__file__).parents[1] / "flows" / "recipes" / "smoke.yaml"

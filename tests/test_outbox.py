@@ -101,6 +101,35 @@ def test_cards_profiles_and_figures_can_be_looked_at_in_mlflow(store, database, 
     assert sorted(item.path for item in listed) == ["card.md", "profile.json", "scores.png"]
 
 
+def test_the_parent_run_gets_the_report_its_cards_and_a_page_of_links(store, database, tmp_path):
+    (tmp_path / "cards" / "reward").mkdir(parents=True)
+    files = [
+        tmp_path / name for name in ("report.html", "report.md", "forest.png", "cards/reward/x.md")
+    ]
+    for path in files:
+        path.write_text("text")
+    put(store, {**parent("whole"), "experiment": "whole"})
+    put(store, stage("reward/x/0", "k8", experiment="whole", parent="whole", entry="e8"))
+    end = {"kind": "end", "keys": ["whole"], "end": 3, "status": "FINISHED", "note": "done"}
+    end |= {
+        "cached": [],
+        "artifacts": [str(path) for path in files[:3]] + [str(tmp_path / "cards")],
+    }
+    instances = [("reward/x/0", "k8"), ("labels/<b>", "k7")]
+    put(store, {**end, "instances": instances, "recipe": "whole"})
+    assert flush(store, database, lambda _: None, seconds=120) == 0
+    by_name = {run.info.run_name: run for run in runs(database, "whole")}
+    run, made = by_name["smoke now"].info.run_id, by_name["reward/x/0"].info.run_id
+    listed = {item.path for item in client(database).list_artifacts(run)}
+    assert listed == {"report.html", "report.md", "forest.png", "cards", "runs.html"}
+    assert [i.path for i in client(database).list_artifacts(run, "cards/reward")] == [
+        "cards/reward/x.md"
+    ]
+    page = Path(client(database).download_artifacts(run, "runs.html", str(tmp_path))).read_text()
+    assert f"/runs/{made}" in page
+    assert "<td>labels/&lt;b&gt;</td>" in page  # made elsewhere: no link, and no markup
+
+
 def test_with_the_server_away_nothing_is_lost_and_nobody_waits_long(store, database):
     told: list[str] = []
     put(store, stage("reward/kept/0", "k5", experiment="kept"))

@@ -35,9 +35,9 @@ def tokenizer() -> PreTrainedTokenizerFast:
     )
 
 
-def tiny(positions: int = 512) -> LanguageModel:
+def tiny(positions: int = 512, seed: int = 0) -> LanguageModel:
     """Two layers of 32, random but always the same, with weights large enough to have opinions."""
-    torch.manual_seed(0)
+    torch.manual_seed(seed)
     words = tokenizer()
     config = LlamaConfig(
         vocab_size=len(words),
