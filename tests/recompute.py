@@ -42,7 +42,47 @@ def check(report: dict, cells: dict[str, Path], resamples: int) -> int:
     for row in report["over_seeds"]:
         over_seeds(row, report["differences"])
         count += 1
+    claims = [row for row in report["over_seeds"] if row["primary"]]
+    assert np.allclose([r["p_holm"] for r in claims], holm([r["p"] for r in claims]))
+    for question in report["questions"]:
+        for row in question["rows"]:
+            answer(row, question["name"], report, tables)
+            count += 1
     return count
+
+
+def answer(row: dict, question: str, report: dict, tables: dict[str, Table]) -> None:
+    """A comparison of two rewards, from the means of the items: against the random reward's policy
+    of the same seed, the mean over benchmarks, and for alignment over exposures."""
+    about = report["headline"]["about"]
+    if question == "factuality":
+        condition, _ = row["what"].split(", against ")
+        names = [name for name in about if about[name]["kind"] == "factuality"]
+        pairs = [(condition.split("/")[0], condition.split("/")[1], "random")]
+    else:
+        first, second = row["what"].split(" − ")
+        names = report["family"]["benchmarks"]
+        exposures = {policy["exposure"] for policy in report["policies"]}
+        pairs = [(exposure, first, second) for exposure in sorted(exposures)]
+    by_seed = []
+    for seed in sorted({policy["seed"] for policy in report["policies"]}):
+        gaps = [
+            (mean(tables, e, a, seed, name) - mean(tables, e, b, seed, name))
+            * (1 if about[name]["higher_is_better"] else -1)
+            for e, a, b in pairs
+            for name in names
+        ]
+        by_seed.append(np.mean(gaps))
+    assert np.isclose(row["value"], np.mean(by_seed)), row
+    if row["low"] is not None:
+        found = stats.ttest_1samp(by_seed, 0.0)
+        assert np.allclose([row["low"], row["high"]], found.confidence_interval())
+        assert np.isclose(row["p"], found.pvalue)
+
+
+def mean(tables: dict[str, Table], exposure: str, variant: str, seed: int, name: str) -> float:
+    items = tables[f"policy/{exposure}/{variant}/{seed}/{name}"].values()
+    return float(np.mean([item["value"] for item in items]))
 
 
 def difference(row: dict, resamples: int, first: Table, second: Table) -> None:
@@ -66,6 +106,16 @@ def difference(row: dict, resamples: int, first: Table, second: Table) -> None:
     if row["test"].startswith("McNemar"):
         wins, losses = (sums > 0).sum(), (sums < 0).sum()
         assert np.isclose(row["p"], midp(int(wins), int(losses)))
+    else:
+        p = flips(sums)
+        assert abs(row["p"] - p) <= 6 * np.sqrt(p * (1 - p) / resamples) + 2 / resamples, row
+
+
+def flips(sums: np.ndarray) -> float:
+    """The two-sided p-value of flipping the groups' signs, from many draws."""
+    rng = np.random.default_rng(7)
+    signs = rng.choice([-1.0, 1.0], size=(20_000, len(sums)))
+    return float(np.mean(np.abs(signs @ sums) >= abs(sums.sum()) - 1e-9))
 
 
 def midp(wins: int, losses: int) -> float:
@@ -103,7 +153,11 @@ def over_seeds(row: dict, differences: list[dict]) -> None:
     """Student's interval of the seeds' differences."""
     keys = ("benchmark", "exposure", "variant", "relation")
     values = [d["value"] for d in differences if all(d[key] == row[key] for key in keys)]
-    found = stats.ttest_1samp(values, 0.0)
     assert np.isclose(row["value"], np.mean(values))
+    if np.ptp(values) < 1e-12:
+        assert row["low"] is row["high"] is None
+        assert row["p"] == (1.0 if values[0] == 0 else 2.0 ** (1 - len(values)))
+        return
+    found = stats.ttest_1samp(values, 0.0)
     assert np.allclose([row["low"], row["high"]], found.confidence_interval())
     assert np.isclose(row["p"], found.pvalue)

@@ -207,7 +207,9 @@ def test_how_a_job_runs_makes_nothing_stale_and_reaches_the_job(filled, setting)
     assert set(states(filled, setting).values()) == {FRESH}
     section, _, name = setting.partition("=")[0].partition(".")
     nodes = plan("smoke", load(SMOKE, [setting]), filled).dag.nodes.values()
-    given = {node.job_config[section][name] for node in nodes if node.stage == section}
+    jobs = [node.job_config for node in nodes if node.stage == section]
+    # The swap probe asks reward models, which cut their batches themselves.
+    given = {job[section][name] for job in jobs if job.get("benchmark") != "swap"}
     assert given == {int(setting.partition("=")[2])}
 
 
