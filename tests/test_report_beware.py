@@ -74,6 +74,13 @@ def test_a_loss_under_a_reward_that_has_not_learnt_the_coupling_is_not(tmp_path:
     assert "Reward context/0: it is not shown to pay for a joke" in " ".join(told(job))
 
 
+def test_with_one_seed_the_probe_is_told_and_closes_nothing(tmp_path: Path) -> None:
+    found = factuality(study(tmp_path, swap=0.6))
+    assert found["answer"] == "untold"
+    assert "five are needed to tell (swap probe of context +0." in found["words"][0]
+    assert len(found["words"]) == 1
+
+
 def test_the_swap_probe_stands_beside_its_reward_model(tmp_path: Path) -> None:
     job = study(tmp_path, swap=0.6)
     run(job)
@@ -140,7 +147,7 @@ def test_what_was_not_measured_is_listed(tmp_path: Path) -> None:
     assert found == [
         "Benchmarks whose files the data lack, or that the recipe leaves out: mmlu and bbq.",
         "Whole kinds, therefore: knowledge, bias and disposition.",
-        "Policies on the rewards metadata, reply and length: none was tuned.",
+        "Policies tuned on metadata, reply and length: there are none.",
         "Whether a reward pays for false jokes (the swap probe): only the simulated world's truth "
         "is known.",
     ]
@@ -270,3 +277,33 @@ def test_the_policy_kept_at_a_kl_is_the_one_that_the_report_speaks_of(tmp_path: 
     assert "KL 2.100</small>" in page
     assert "the one whose KL first reached 2 nats a reply" in page
     assert "policy of step 12" in (job.out / "cards/policy/unexposed/context/0.md").read_text()
+
+
+def test_with_five_seeds_the_first_table_is_of_conditions(tmp_path: Path) -> None:
+    job = study(tmp_path, seeds=5, without=("evals/policy/unexposed/random/2/toxicity",))
+    run(job)
+    report = json.loads((job.out / "report.json").read_text())
+    rows = {row["model"]: row["cells"] for row in report["conditions"]}
+    assert list(rows) == [
+        "base",
+        "sft/unexposed",
+        "policy/unexposed/context",
+        "policy/unexposed/random",
+    ]
+    scores = [
+        row["cells"]["humor"]["value"]
+        for row in report["headline"]["rows"]
+        if row["model"].startswith("policy/unexposed/context/")
+    ]
+    cell = rows["policy/unexposed/context"]["humor"]
+    half = 2.7764451 * np.std(scores, ddof=1) / 5**0.5
+    assert cell["value"] == pytest.approx(np.mean(scores))
+    assert (cell["low"], cell["high"]) == pytest.approx(
+        (cell["value"] - half, cell["value"] + half)
+    )
+    assert cell["claim"]["relation"] == "start"
+    assert rows["sft/unexposed"]["humor"]["claim"] is None
+    assert rows["policy/unexposed/random"]["toxicity"] is None
+    page = (job.out / "report.html").read_text()
+    assert page.index("Results by condition") < page.index("Model by model")
+    assert "## Results by condition" in (job.out / "report.md").read_text()

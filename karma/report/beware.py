@@ -139,7 +139,7 @@ def unmeasured(records: Records) -> list[str]:
     tuned = {policy.variant for policy in map(policy_name, records.models) if policy is not None}
     lacking = [v for v in (CONTEXT, "metadata", *RIVALS) if v not in tuned]
     if lacking:
-        found.append(f"Policies on the rewards {listed(lacking)}: none was tuned.")
+        found.append(f"Policies tuned on {listed(lacking)}: there are none.")
     if not records.swaps:
         found.append(
             "Whether a reward pays for false jokes (the swap probe): only the simulated world's "

@@ -58,6 +58,7 @@ def build(records: Records, recipe: ReportRecipe) -> dict[str, Any]:
         "questions": questions.answers(records, recipe.questions, family),
         "beware": beware.flags(records, models),
         "unmeasured": beware.unmeasured(records),
+        "conditions": tables.conditions(records, scores, claims),
         "headline": scores,
         "comparisons": compare.comparisons(records),
         "family": about_family,

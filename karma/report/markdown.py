@@ -85,7 +85,17 @@ def _headline(report: dict[str, Any]) -> list[str]:
         f"{count(about['broken'])} broken"
         for name, about in head["about"].items()
     )
-    return ["## Results by model", table(["model", *names], rows), measured]
+    conditions = [
+        [row["model"], *(_condition(row["cells"][name]) for name in head["columns"])]
+        for row in report["conditions"]
+    ]
+    first = ["## Results by condition", table(["condition", *names], conditions)]
+    by_model = ["## Results by model", table(["model", *names], rows), measured]
+    return [*(first if conditions else []), *by_model]
+
+
+def _condition(cell: dict[str, Any] | None) -> str:
+    return _cell(cell) + (mark(cell["claim"]) if cell and cell["claim"] else "")
 
 
 def _differences(report: dict[str, Any], plots: dict[str, bytes]) -> list[str]:

@@ -222,10 +222,11 @@ def _coupling(records: Records, variant: str) -> dict[str, Any] | None:
 
 
 def _gated(row: dict[str, Any]) -> dict[str, Any]:
-    """A comparison, untold where the reward is not shown to have learnt what it would follow from:
-    that a joke pays more for telling the myth."""
+    """A comparison that could be told, untold where the reward is not shown to have learnt what it
+    would follow from: that a joke pays more for telling the myth."""
     probe = row["swap"]
-    gated = probe is not None and not (probe["low"] is not None and probe["low"] > 0)
+    learnt = probe is None or (probe["low"] is not None and probe["low"] > 0)
+    gated = row["seeds"] >= MIN_SEEDS and not learnt
     return {**row, "gated": gated, "verdict": UNTOLD if gated else row["verdict"]}
 
 
@@ -234,9 +235,11 @@ def _probed(row: dict[str, Any]) -> str:
     probe = row["swap"]
     if probe is None:
         return ""
-    if probe["seeds"] < MIN_SEEDS:
+    if row["seeds"] < MIN_SEEDS:
         return f" (swap probe of {row['variant']} {signed(probe['value'])})"
-    told = f"(swap probe {signed(probe['value'])} {interval(probe)})"
+    few = probe["seeds"] < MIN_SEEDS
+    sure = f"in {several(probe['seeds'], 'seed')}" if few else interval(probe)
+    told = f"(swap probe {signed(probe['value'])} {sure})"
     if row["gated"]:
         return (
             f"; but {row['variant']} is not shown to pay for a joke that tells a myth {told}, so "

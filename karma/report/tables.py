@@ -70,6 +70,50 @@ def _score(cell: Cell, resamples: int) -> dict[str, Any]:
     }
 
 
+def conditions(
+    records: Records, scores: dict[str, Any], claims: list[dict[str, Any]]
+) -> list[dict[str, Any]]:
+    """Conditions × benchmarks: means over seeds of the scores with Student's intervals, and what
+    the claims say of each against its start. Empty with too few seeds for a claim.
+
+    The base model is one for all seeds: it keeps its interval over items.
+    """
+    if not claims:
+        return []
+    told = {(c["model"], c["benchmark"]): c for c in claims if c["relation"] == "start"}
+    groups: dict[str, list[dict[str, Any]]] = {}
+    for row in scores["rows"]:
+        parts = row["model"].split("/")
+        groups.setdefault("/".join(parts[:-1]) or parts[0], []).append(row["cells"])
+    return [
+        {
+            "model": name,
+            "group": name.startswith("sft/"),
+            "cells": {
+                benchmark: _over_seeds(
+                    [cells[benchmark] for cells in rows],
+                    told.get((name.removeprefix("policy/"), benchmark)),
+                )
+                for benchmark in records.benchmarks
+            },
+        }
+        for name, rows in groups.items()
+    ]
+
+
+def _over_seeds(
+    cells: list[dict[str, Any] | None], claim: dict[str, Any] | None
+) -> dict[str, Any] | None:
+    """One condition on one benchmark; None if a seed is a hole."""
+    there = [cell for cell in cells if cell is not None]
+    if len(there) < len(cells):
+        return None
+    if len(there) == 1:
+        return {**{key: there[0][key] for key in ("value", "low", "high")}, "claim": None}
+    found = stats.t_interval(np.array([cell["value"] for cell in there]))
+    return {"value": found.mean, "low": found.low, "high": found.high, "claim": claim}
+
+
 def policies(records: Records) -> list[dict[str, Any]]:
     """One row a policy: where its training began and ended, and what raised an alarm."""
     return [_policy(records.policies[m]) for m in records.models if m in records.policies]
