@@ -10,10 +10,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from karma.jobs import Job, write_json
+from karma.report.alignment import spearman_by_seed
 from karma.report.beware import flags, unmeasured
 from karma.report.collect import collect
 from karma.report.job import run
 from karma.report.length import sentence
+from karma.report.questions import _less
 from tests.test_report import document, study
 
 
@@ -206,10 +208,8 @@ def test_a_hole_in_one_seed_of_five_leaves_no_claim_and_is_told(tmp_path: Path) 
     claims = {(r["model"], r["benchmark"], r["relation"]) for r in report["over_seeds"]}
     assert ("unexposed/context", "humor", "start") not in claims
     assert ("unexposed/context", "truthfulqa", "start") in claims
-    assert (
-        "unexposed/context on humor: 1 seed of 5 is a hole, so too few are left to tell."
-        in (report["beware"])
-    )
+    hole = "unexposed/context on humor: 1 seed of 5 is a hole, so too few are left to tell."
+    assert hole in report["beware"]
     beaten = next(r for r in report["questions"] if r["name"] == "context_beats")
     assert beaten["rows"][0]["seeds"] == 4
     assert beaten["answer"] == "untold"
@@ -220,17 +220,10 @@ def test_seeds_are_compared_with_themselves_where_a_reward_model_is_missing(
 ) -> None:
     job = study(tmp_path, seeds=6)
     records = collect(job)
-    from karma.report.questions import _less, _spearman
-
     records.rewards.pop("context/0")
-    assert sorted(_spearman(records, "context")) == [1, 2, 3, 4, 5]
-    assert sorted(_less(_spearman(records, "gold"), _spearman(records, "context"))) == [
-        1,
-        2,
-        3,
-        4,
-        5,
-    ]
+    assert sorted(spearman_by_seed(records, "context")) == [1, 2, 3, 4, 5]
+    both = _less(spearman_by_seed(records, "gold"), spearman_by_seed(records, "context"))
+    assert sorted(both) == [1, 2, 3, 4, 5]
 
 
 # Length, and the policy that is evaluated
@@ -242,6 +235,27 @@ def test_the_gain_and_the_part_that_is_length_have_intervals(tmp_path: Path) -> 
             assert part["low"] < part["value"] < part["high"]
         assert row["reward"]["first"] == 0.1
         assert row["reward"]["last"] == 0.9
+
+
+def test_a_gain_in_scored_replies_is_told_beyond_their_length(tmp_path: Path) -> None:
+    job = study(tmp_path)
+    job.config["report"] = {**job.config["report"], "primary": ["humor", "replies"]}
+    rows = [row for row in document(job)["length"]["matched"] if row["benchmark"] == "replies"]
+    assert len(rows) == 3
+    for row in rows:
+        # In this study gold is nothing but length, and policies write more than their start.
+        assert row["low"] <= row["value"] <= row["high"]
+        assert abs(row["value"]) < 0.05
+        if row["relation"] == "start":
+            assert row["plain"]["value"] > 0.3
+
+
+def test_data_of_the_hub_are_named_in_the_methods(tmp_path: Path) -> None:
+    job = study(tmp_path)
+    hub = {"mmlu": f"cais/mmlu@{'a' * 40}"}
+    job.config["recipe"] = {**job.config["recipe"], "evals": {"data": "hub", "hub": hub}}
+    told = " ".join(document(job)["methods"][-1]["paragraphs"])
+    assert f"From the hub: mmlu (cais/mmlu@{'a' * 40})." in told
 
 
 def test_matched_differences_are_told_over_seeds_where_there_are_five(tmp_path: Path) -> None:

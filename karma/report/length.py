@@ -15,6 +15,7 @@ from karma.report.compare import MIN_SEEDS, SEED, comparisons, enough, paired
 from karma.report.words import excludes_zero, several
 
 REPLIES = "replies"
+PARTS = ("gain", "by_length", "beyond")
 # Strata of length: few enough that each holds items of every answer.
 FIFTHS = 5
 
@@ -40,7 +41,7 @@ def _explained(cell: Cell, start: Cell, policy: Policy | None, resamples: int) -
         "model": cell.model,
         "length": float(np.expm1(ours["length"]).mean()),
         "length_start": float(np.expm1(theirs["length"]).mean()),
-        "gold": _gold(ours, theirs, resamples if enough(cell) else 0),
+        "gold": _gain(ours, theirs, "gold", resamples if enough(cell) else 0),
         "reward": None,
     }
     if policy is not None and "reward" in ours:
@@ -52,46 +53,49 @@ def _explained(cell: Cell, start: Cell, policy: Policy | None, resamples: int) -
     return row
 
 
-def _gold(ours: dict[str, Floats], theirs: dict[str, Floats], resamples: int) -> dict[str, Any]:
-    """Gain in gold reward and the part of it that length explains, each with its 95 % interval by
-    bootstrap over groups of prompts; the groups of both models are drawn together."""
+def _gain(
+    ours: dict[str, Floats], theirs: dict[str, Floats], name: str, resamples: int
+) -> dict[str, Any]:
+    """Gain in a score of replies, the part of it that length explains, and the part beyond it, each
+    with its 95 % interval by bootstrap over groups of prompts, which are drawn for both models."""
     groups = np.unique(np.concatenate([ours["group"], theirs["group"]]))
     places = [np.searchsorted(groups, model["group"]) for model in (ours, theirs)]
 
-    def measure(draw: Floats) -> tuple[float, float]:
+    def measure(draw: Floats) -> tuple[float, float, float]:
         weights = [draw[place] for place in places]
         models = [ours, theirs]
         means = [
-            [float(w @ m[name] / w.sum()) for name in ("gold", "length")]
+            [float(w @ m[score] / w.sum()) for score in (name, "length")]
             for m, w in zip(models, weights, strict=True)
         ]
         gain, longer = (means[0][i] - means[1][i] for i in (0, 1))
-        return gain, slope(models, "gold", weights) * longer
+        part = slope(models, name, weights) * longer
+        return gain, part, gain - part
 
-    gain, part = measure(np.ones(len(groups)))
+    values = measure(np.ones(len(groups)))
     rng = np.random.default_rng(SEED)
     even = np.full(len(groups), 1 / len(groups))
     draws = rng.multinomial(len(groups), even, size=resamples).astype(np.float64)
     found = np.array([measure(draw) for draw in draws if draw[places[0]].any()])
-    edges = np.quantile(found, [0.025, 0.975], axis=0).T.tolist() if resamples else [[None] * 2] * 2
-    return {
-        "gain": {"value": gain, "low": edges[0][0], "high": edges[0][1]},
-        "by_length": {"value": part, "low": edges[1][0], "high": edges[1][1]},
-        "share": share(part, gain),
+    edges = np.quantile(found, [0.025, 0.975], axis=0).T.tolist() if resamples else [[None] * 2] * 3
+    parts = {
+        part: {"value": value, "low": low, "high": high}
+        for part, value, (low, high) in zip(PARTS, values, edges, strict=True)
     }
+    return {**parts, "share": share(values[1], values[0])}
 
 
 def replies(cell: Cell) -> dict[str, Any]:
-    """Each reply's log of one plus its words, its rewards, and the group of its prompt."""
+    """Each reply's log of one plus its words, its scores, and the group of its prompt."""
     scored = cell.items["generation_scores"].to_pylist()
     flat = [score for item in scored for score in item]
-    found = {
-        name: np.array([score[name] for score in flat], dtype=np.float64)
-        for name in ("gold", "reward", "length")
-        if name in flat[0]
-    }
+    found = {name: np.array([score[name] for score in flat], dtype=np.float64) for name in flat[0]}
+    words = found.get("length")
+    if words is None:
+        said = cell.items["generations"].to_pylist()
+        words = np.array([len(text.split()) for texts in said for text in texts], dtype=np.float64)
     groups = np.repeat(np.array(cell.groups), [len(item) for item in scored])
-    return {**found, "length": np.log1p(found["length"]), "group": groups}
+    return {**found, "length": np.log1p(words), "group": groups}
 
 
 def slope(models: list[dict[str, Floats]], name: str, weights: list[Floats] | None = None) -> float:
@@ -115,18 +119,44 @@ def matched(records: Records, benchmarks: list[str], resamples: int) -> list[dic
     """Each difference on items weighted so that length says nothing of the right answer.
 
     Items are cut into fifths by the characters of their prompt. Within a fifth every answer counts
-    alike; a fifth counts by its items. Benchmarks whose right answer is not one of a fixed few, or
-    where no fifth holds two answers, are left out.
+    alike; a fifth counts by its items. Where replies are scored in place of answers, the difference
+    is what is left of it beyond the part that their length explains. Benchmarks whose right answer
+    is not one of a fixed few, or where no fifth holds two answers, are left out.
     """
     rows = []
     for benchmark in benchmarks:
         for pair in comparisons(records):
             cell = records.cells.get((pair["model"], benchmark))
             other = records.cells.get((pair["against"], benchmark))
-            weights = _weights(cell) if cell is not None else None
-            if cell is not None and other is not None and weights is not None:
-                rows.append({**pair, **_matched(cell, other, weights, resamples)})
+            if cell is None or other is None or not enough(cell):
+                continue
+            weights = _weights(cell)
+            if weights is not None:
+                rows.append({**pair, **_named(cell), **_matched(cell, other, weights, resamples)})
+            elif _scores_replies(cell):
+                rows.append({**pair, **_named(cell), **_beyond(cell, other, resamples)})
     return rows
+
+
+def _named(cell: Cell) -> dict[str, Any]:
+    name = policy_name(cell.model)
+    assert name is not None
+    about = {"exposure": name.exposure, "variant": name.variant, "seed": name.seed}
+    return {"benchmark": cell.benchmark, **about}
+
+
+def _scores_replies(cell: Cell) -> bool:
+    """Whether the primary score is a mean over generated texts, each with its own."""
+    if "generation_scores" not in cell.items.column_names:
+        return False
+    return cell.metric in cell.items["generation_scores"].to_pylist()[0][0]
+
+
+def _beyond(cell: Cell, other: Cell, resamples: int) -> dict[str, Any]:
+    """The difference in a score of replies less what their length explains."""
+    found = _gain(replies(cell), replies(other), cell.metric, resamples)
+    count = len(cell.ids)
+    return {**found["beyond"], "plain": found["gain"], "used": count, "n": count}
 
 
 def _matched(cell: Cell, other: Cell, weights: Floats, resamples: int) -> dict[str, Any]:
@@ -136,13 +166,7 @@ def _matched(cell: Cell, other: Cell, weights: Floats, resamples: int) -> dict[s
         stats.bootstrap(first * w, second * w, groups, resamples=resamples, seed=SEED)
         for w in (np.ones(len(first)), weights)
     )
-    name = policy_name(cell.model)
-    assert name is not None
     return {
-        "benchmark": cell.benchmark,
-        "exposure": name.exposure,
-        "variant": name.variant,
-        "seed": name.seed,
         "value": float(np.mean((first - second) * weights)),
         "plain": {"value": float(np.mean(first - second)), "low": plain.low, "high": plain.high},
         "low": low,
@@ -190,7 +214,7 @@ def _weights(cell: Cell) -> Floats | None:
     if "gold" not in cell.items.column_names or "prompt" not in cell.items.column_names:
         return None
     golds = cell.items["gold"].to_pylist()
-    if None in golds or not enough(cell):
+    if None in golds:
         return None
     gold = np.array(golds)
     lengths = np.array([len(prompt) for prompt in cell.items["prompt"].to_pylist()])

@@ -213,6 +213,7 @@ def _statistics(records: Records, family: dict[str, Any], resamples: int) -> lis
         f"{evals.get('rule', 'raw').replace('_', ' ')}"
         f"{', each as a user turn of the chat template' if evals.get('chat') else ''}. A "
         "conclusion's sign is held against all of them.",
+        *([f"From the hub: {_from_hub(evals['hub'])}."] if evals.get("hub") else []),
         f"{several(len(records.models), 'model')} on "
         f"{several(len(records.benchmarks), 'benchmark')}. Models are compared on the same items: "
         f"95 % intervals by bootstrap over groups of items ({count(resamples)} resamples, seeded), "
@@ -224,6 +225,10 @@ def _statistics(records: Records, family: dict[str, Any], resamples: int) -> lis
         f"reward's policy: {several(family['size'], 'test')}, corrected by Holm's method. With "
         "five seeds or more, means over seeds get t intervals, corrected as a family of their own.",
     ]
+
+
+def _from_hub(hub: dict[str, str]) -> str:
+    return listed([f"{name} ({where})" for name, where in hub.items()])
 
 
 def settings(recipe: dict[str, Any]) -> list[dict[str, Any]]:

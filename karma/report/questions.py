@@ -8,13 +8,24 @@ swap probe: of a reward that is not shown to pay for false jokes nothing is conc
 """
 
 from collections.abc import Callable, Sequence
-from itertools import product
 from typing import Any
 
 import numpy as np
 
 from karma.evals import stats
-from karma.report.collect import Cell, PolicyName, Records, policy_name
+from karma.report.alignment import (
+    LEADING,
+    Seeds,
+    Way,
+    alignment,
+    conditions,
+    nothing,
+    shift,
+    spearman_by_seed,
+    trained,
+    ways,
+)
+from karma.report.collect import Records
 from karma.report.compare import MIN_SEEDS, NULL
 from karma.report.words import SMALL, interval, listed, pvalue, several, signed
 
@@ -22,12 +33,6 @@ YES, NO, MIXED, UNTOLD = "yes", "no", "mixed", "untold"
 FACTS = "factuality"
 CONTEXT = "context"
 RIVALS = (NULL, "reply", "length")
-
-Seeds = dict[int, float]
-"""A value for each seed."""
-Way = tuple[int, int]
-"""A way of asking: the place of a wording and of a rule among a benchmark's own."""
-LEADING: Way = (-1, -1)
 
 
 def answers(records: Records, names: Sequence[str], family: list[str]) -> list[dict[str, Any]]:
@@ -38,8 +43,8 @@ def answers(records: Records, names: Sequence[str], family: list[str]) -> list[d
 def best_predictor(records: Records, family: list[str]) -> dict[str, Any]:
     """Does the reward that predicts karma best align best?"""
     question = "Does the reward that predicts held-out karma best also align best?"
-    predicted = {v: found for v in _trained(records) if (found := _spearman(records, v))}
-    both = [v for v in predicted if _alignment(records, v, family)]
+    predicted = {v: found for v in trained(records) if (found := spearman_by_seed(records, v))}
+    both = [v for v in predicted if alignment(records, v, family)]
     if len(both) < 2:
         return _answer("best_predictor", question, UNTOLD, ["Fewer than two rewards have both."])
     mean = {v: float(np.mean(list(predicted[v].values()))) for v in both}
@@ -65,16 +70,16 @@ def factuality(records: Records, family: list[str]) -> dict[str, Any]:
     question = "Does each condition lose factuality, and does the unexposed one too?"
     benchmarks = records.of_kind(FACTS)
     rows = []
-    for exposure, variant in _conditions(records):
-        against = _shift(records, exposure, variant, benchmarks)
+    for exposure, variant in conditions(records):
+        against = shift(records, exposure, variant, benchmarks)
         if against:
             label = f"{exposure}/{variant}, against {NULL}"
-            row = _compare(label, against, _zero(against))
+            row = _compare(label, against, nothing(against))
             row |= _steady(
                 row,
                 [
-                    _shift(records, exposure, variant, benchmarks, way)
-                    for way in _ways(records, benchmarks)
+                    shift(records, exposure, variant, benchmarks, way)
+                    for way in ways(records, benchmarks)
                 ],
             )
             rows.append({**row, "variant": variant, "swap": _coupling(records, variant)})
@@ -97,8 +102,8 @@ def factuality(records: Records, family: list[str]) -> dict[str, Any]:
 def context_beats(records: Records, family: list[str]) -> dict[str, Any]:
     """Does ``context`` beat ``random``, ``reply`` and ``length``?"""
     question = f"Does {CONTEXT} beat {listed(list(RIVALS))}?"
-    there = [r for r in RIVALS if _alignment(records, CONTEXT, family)]
-    there = [r for r in there if r == NULL or _alignment(records, r, family)]
+    there = [r for r in RIVALS if alignment(records, CONTEXT, family)]
+    there = [r for r in there if r == NULL or alignment(records, r, family)]
     rows = _judged([_beside(records, CONTEXT, rival, family) for rival in there])
     lacking = [rival for rival in RIVALS if rival not in there]
     words = [f"On {listed(family)}, {_said(row)}." for row in rows]
@@ -141,11 +146,11 @@ def _beside(records: Records, first: str, second: str, family: list[str]) -> dic
     """How much better one reward aligns than another; not judged yet."""
 
     def gaps(way: Way = LEADING) -> tuple[Seeds, Seeds]:
-        own = _alignment(records, first, family, way)
-        return own, _zero(own) if second == NULL else _alignment(records, second, family, way)
+        own = alignment(records, first, family, way)
+        return own, nothing(own) if second == NULL else alignment(records, second, family, way)
 
     row = _compare(f"{first} − {second}", *gaps())
-    return row | _steady(row, [_less(*gaps(way)) for way in _ways(records, family)])
+    return row | _steady(row, [_less(*gaps(way)) for way in ways(records, family)])
 
 
 def _less(first: Seeds, second: Seeds) -> Seeds:
@@ -246,85 +251,6 @@ def _probed(row: dict[str, Any]) -> str:
             "nothing is concluded"
         )
     return f"; {row['variant']} pays for a joke that tells a myth {told}"
-
-
-def _conditions(records: Records) -> list[tuple[str, str]]:
-    """Exposures and variants of the policies, without the random reward's."""
-    names = [name for name in map(policy_name, records.models) if name is not None]
-    return list(dict.fromkeys((n.exposure, n.variant) for n in names if n.variant != NULL))
-
-
-def _trained(records: Records) -> list[str]:
-    """The reward variants that policies were trained on and that learnt something."""
-    kinds = {r.name.rsplit("/", 1)[0]: r.declared["kind"] for r in records.rewards.values()}
-    variants = dict.fromkeys(variant for _, variant in _conditions(records))
-    return [v for v in variants if kinds.get(v) in ("model", "sum")]
-
-
-def _spearman(records: Records, variant: str) -> Seeds:
-    return {
-        int(name.rsplit("/", 1)[1]): reward.metrics["spearman"]
-        for name, reward in records.rewards.items()
-        if name.rsplit("/", 1)[0] == variant and "spearman" in reward.metrics
-    }
-
-
-def _ways(records: Records, benchmarks: list[str]) -> list[Way]:
-    """Every way of asking that some of the benchmarks have."""
-    cells = [cell for name in benchmarks if (cell := records.about(name)) is not None]
-    wordings, rules = (max((len(part) for part in parts), default=0) for parts in _parts(cells))
-    return list(product(range(wordings), range(rules)))
-
-
-def _parts(cells: Sequence[Cell]) -> tuple[list[list[str]], list[list[str]]]:
-    """Each cell's wordings, and each cell's rules."""
-    each = [[name.split("/", 1) for name in cell.variants] for cell in cells]
-    return (
-        [list(dict.fromkeys(wording for wording, _ in names)) for names in each],
-        [list(dict.fromkeys(rule for _, rule in names)) for names in each],
-    )
-
-
-def _value(cell: Cell, way: Way) -> float:
-    """The score in a way of asking; of a benchmark that has fewer, in its last one."""
-    if way == LEADING:
-        return cell.value
-    (wordings,), (rules,) = _parts([cell])
-    wording = wordings[min(way[0], len(wordings) - 1)]
-    rule = rules[min(way[1], len(rules) - 1)]
-    return float(cell.variants[f"{wording}/{rule}"].mean())
-
-
-def _shift(
-    records: Records, exposure: str, variant: str, benchmarks: list[str], way: Way = LEADING
-) -> Seeds:
-    """By seed, the mean over the benchmarks of what the policy scores above the random reward's,
-    in the direction that is better."""
-    found = {}
-    for seed in records.recipe["seeds"]:
-        pair = [PolicyName(exposure, v, seed).id for v in (variant, NULL)]
-        cells = [[records.cells.get((m, name)) for m in pair] for name in benchmarks]
-        gaps = [
-            (_value(a, way) - _value(b, way)) * (1 if a.higher_is_better else -1)
-            for a, b in cells
-            if a is not None and b is not None
-        ]
-        if gaps and len(gaps) == len(benchmarks):
-            found[seed] = float(np.mean(gaps))
-    return found
-
-
-def _alignment(records: Records, variant: str, family: list[str], way: Way = LEADING) -> Seeds:
-    """By seed, ``_shift`` on the primary benchmarks, the mean over the exposures."""
-    exposures = dict.fromkeys(exposure for exposure, _ in _conditions(records))
-    each = [_shift(records, exposure, variant, family, way) for exposure in exposures]
-    seeds = set.intersection(*(set(found) for found in each)) if each else set()
-    return {seed: float(np.mean([found[seed] for found in each])) for seed in sorted(seeds)}
-
-
-def _zero(values: Seeds) -> Seeds:
-    """The random reward's own shift above itself."""
-    return dict.fromkeys(values, 0.0)
 
 
 def _none_lost(rows: list[dict[str, Any]]) -> bool:
