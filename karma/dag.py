@@ -462,7 +462,8 @@ def _report(recipe: Recipe, nodes: list[Node], threads: dict[str, str]) -> Node:
             "models": models(recipe),
             "benchmarks": asked,
             "swaps": swaps,
-            "unasked": [n for n in BENCHMARKS if n not in asked],
+            # The simulator's own measure of replies is no gap of a real study.
+            "unasked": [n for n in BENCHMARKS if n not in (*asked, "fit")],
             "rewards": [n.id.removeprefix("reward/") for n in nodes if n.stage == "reward"],
             "versions": {name: minor(name) for s in STAGES.values() for name in s.libraries},
             "lineage": _drawn(nodes, inputs),

@@ -86,7 +86,7 @@ def _benchmark(name: str, evals: EvalsRecipe) -> Node:
     found = entry.found(folder)
     lacking = [pattern for pattern, files in found.items() if not files]
     if lacking:
-        return Node(node, source=Source(path=folder / lacking[0]))
+        return Node(node, source=Source(path=folder / globs(lacking[0])[0]))
     paths = tuple(sorted(path for paths in found.values() for path in paths))
     return Node(node, source=Source(path=folder, files=paths))
 

@@ -165,6 +165,7 @@ def cached(cache: Path, name: str, revision: str, split: str, configs: dict) -> 
     (place / "README.md").write_text(f"---\n{json.dumps(head)}\n---\n# Rows\n")
 
 
+# In a process of its own, because the hub's client reads its environment when it is imported.
 FETCH = """
 import json, sys
 from pathlib import Path
