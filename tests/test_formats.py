@@ -107,6 +107,10 @@ def test_a_table_in_two_formats_and_one_that_is_none_are_refused(tmp_path):
     with pytest.raises(InputError, match="it is no Parquet"):
         humor.read(folder)
     (folder / "colbert_humor.parquet").unlink()
+    (folder / "colbert_humor.csv").write_text("no,such,columns\n")
+    with pytest.raises(InputError, match="it has no column text, humor"):
+        humor.read(folder)
+    (folder / "colbert_humor.csv").unlink()
     with pytest.raises(InputError, match=r"no such file with an ending of .csv, .json"):
         humor.read(folder)
 

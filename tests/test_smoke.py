@@ -183,6 +183,7 @@ def test_of_evaluations_that_were_done_before_a_kill_mlflow_hears_once(copy):
         if run.data.tags["stage"] == "evals"
     ]
     cells = [name for name in states(copy, "evals.items=20") if name.startswith("evals/")]
+    cells = [name for name in cells if not name.endswith("/swap")]  # it has no number of items
     assert sorted(f"{model}/{benchmark}" for model, benchmark in heard) == sorted(cells)
     parents = [(run.data.tags.get("mlflow.parentRunId"), run.info.run_name) for run in runs]
     # Two parent runs that began in one minute bear one name.

@@ -6,7 +6,7 @@ A table may come as CSV, as a JSON list, as JSON lines or as Parquet: the file's
 import csv
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -80,9 +80,11 @@ def records(path: Path, columns: tuple[str, ...], *shapes: tuple[str, ...]) -> N
     """The rows of a table by column; None for a row that is none, or lacks one of ``columns``.
 
     ``shapes`` are other names of the same columns; rows get the names of ``columns``. Raises
-    InputError if the file cannot be read, or its first row has the columns of no shape.
+    InputError if the file cannot be read, or its head or first row has the columns of no shape.
     """
     named: dict[str, str] | None = None
+    if path.suffix == ".csv":
+        named = _shape(path, _head(path), (columns, *shapes))
     for line, row in rows(path):
         if row is not None and named is None:
             named = _shape(path, row, (columns, *shapes))
@@ -90,7 +92,12 @@ def records(path: Path, columns: tuple[str, ...], *shapes: tuple[str, ...]) -> N
         yield line, {(named or {}).get(k, k): v for k, v in row.items()} if row and whole else None
 
 
-def _shape(path: Path, row: dict[str, Any], shapes: tuple[tuple[str, ...], ...]) -> dict[str, str]:
+def _head(path: Path) -> list[str]:
+    """The names of a CSV file's columns."""
+    return next((row for row in csv.reader(io.StringIO(text(path), newline="")) if row), [])
+
+
+def _shape(path: Path, row: Collection[str], shapes: tuple[tuple[str, ...], ...]) -> dict[str, str]:
     """The names that the columns have here, each with the one that it gets."""
     for shape in shapes:
         if all(name in row for name in shape):
