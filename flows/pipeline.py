@@ -5,6 +5,7 @@ A failed instance stops only what needs it; the report waits for all and shows t
 
 import os
 import socket
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from prefect.states import Completed, Crashed, Failed
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
 from flows.console import Console
-from karma import lineage
+from karma import history, lineage
 from karma.address import public
 from karma.dag import Dag, build
 from karma.errors import CheckError, InputError, StageError
@@ -96,6 +97,7 @@ def execute(dag: Dag, store: Store, console: Console, uri: str) -> Run:
     run = Run(dag, store, console)
     settle_dead(store, console.say)
     run.journal.open(entries.begin(run), entries.killed(run))
+    _note(run, lambda: history.begin(store, run.id, dag.recipe, _mark(os.getpid())))
     sender = Sender(store, uri, console.say)
     sender.start()
     try:
@@ -105,10 +107,25 @@ def execute(dag: Dag, store: Store, console: Console, uri: str) -> Run:
         if not run.ended:
             raise StageError(f"the flow ended early: {state.message}")
         _close_parent(run)
+        _note(run, lambda: _end(run))
     finally:
         run.close()
     sender.finish(10.0)
     return run
+
+
+def _note(run: Run, write: Callable[[], None]) -> None:
+    """Write to the history; what cannot be written there stops nothing."""
+    try:
+        write()
+    except OSError as error:
+        run.console.say(f"{history.FILE} cannot be written ({error.strerror}); the rest is kept")
+
+
+def _end(run: Run) -> None:
+    ran = sum(outcome.ran for outcome in run.outcomes.values())
+    failures = {name: str(error) for name, error in run.failures.items()}
+    history.end(run.store, run.id, ran, len(run.outcomes) - ran, failures)
 
 
 def _close_parent(run: Run) -> None:
