@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from flows import models, planning, running, tracing
+from flows import deploy, models, planning, running, status, tracing
 from flows.options import HERE, RecipePath, Settings, Workspace, say
 from karma.errors import StageError, UserError
 from karma.recipe import load
@@ -70,6 +70,8 @@ for command in (
     tracing.logs,
     models.score,
     models.export,
+    deploy.deploy,
+    status.status,
 ):
     app.command()(command)
 

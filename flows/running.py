@@ -52,17 +52,17 @@ def run(
     if dry_run:
         planning.show(found)
         return 0
-    _refuse_missing(found)
+    refuse_missing(found)
     if document.compute == "cuda" and any(STAGES[stage].trained for stage in _stages(found)):
         from karma.worker import cards
 
         cards()
     if not found.those("yes", "maybe"):
-        _say_nothing_ran(found)
-        _flush(store)
+        say_nothing_ran(found)
+        flush(store)
         digest = found.plan.entries["report"].digest
         return conclude(document, digest, store, workspace)
-    return _finish(_run(found, store, wait=not no_wait), workspace)
+    return finish(_run(found, store, wait=not no_wait), workspace)
 
 
 def _stages(found: Work) -> list[str]:
@@ -71,14 +71,14 @@ def _stages(found: Work) -> list[str]:
     return [entry.node.stage for entry in entries if entry.node.source is None]
 
 
-def _say_nothing_ran(found: Work) -> None:
+def say_nothing_ran(found: Work) -> None:
     dag = found.plan.dag
     chosen = found.selection.chosen(dag)
     which = "" if found.selection.whole else f" of {found.selection.words}"
     print(f"{dag.recipe}: all {len(chosen)} instances{which} are up to date; nothing ran.")
 
 
-def _refuse_missing(found: Work) -> None:
+def refuse_missing(found: Work) -> None:
     """Inputs that are not there end the run before anything starts."""
     needed = found.selection.needed(found.plan.dag)
     for entry in found.plan.entries.values():
@@ -123,7 +123,7 @@ def _interrupted() -> None:
     os._exit(130)
 
 
-def _finish(done: "Run", workspace: Path) -> int:
+def finish(done: "Run", workspace: Path) -> int:
     """Say what failed and what came out; after a failure there is a report too, with holes."""
     code = _explain_failures(done)
     report = done.outcomes.get("report")
@@ -151,7 +151,7 @@ def tracking_uri(store: Store) -> str:
     return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{store.root / 'mlflow.db'}"
 
 
-def _flush(store: Store) -> None:
+def flush(store: Store) -> None:
     from karma.journal import settle_dead
     from karma.outbox import Outbox
 

@@ -1,11 +1,13 @@
 """The pipeline runs of a workspace: a line when one begins and one when it ends.
 
-A run without an end whose process is gone was killed; ``journal`` knows whether it is. Lines are appended whole, so any number of processes can write.
+A run without an end whose process is gone was killed; ``journal`` knows whether it is. Lines are
+appended whole, so any number of processes can write.
 """
 
 import json
 import os
 import time
+import uuid
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,6 +45,13 @@ def end(store: Store, run: str, ran: int, cached: int, failures: dict[str, str])
     """Note that a run ended, and what became of its instances. Raises OSError."""
     document = {"ended": time.time(), "ran": ran, "cached": cached, "failures": failures}
     _append(store, {"run": run, **document})
+
+
+def idle(store: Store, recipe: str, cached: int) -> None:
+    """Note a run that found nothing stale. Raises OSError."""
+    run = uuid.uuid4().hex
+    begin(store, run, recipe, "")
+    end(store, run, 0, cached, {})
 
 
 def _append(store: Store, document: dict[str, Any]) -> None:
