@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import pytest
+import yaml
 
 from karma import history
 from karma.recipe import Recipe, check, load
@@ -25,6 +26,14 @@ def test_a_recipe_comes_back_from_a_deployments_parameters_as_it_was():
         recipe = load(SMOKE.with_name(f"{name}.yaml"), [])
         sent = recipe.model_dump(mode="json", exclude_unset=True)
         assert check(Recipe, sent, "it", "") == recipe
+
+
+def test_the_deployment_that_is_written_out_is_of_the_default_recipe():
+    document = yaml.safe_load(SMOKE.parents[2].joinpath("prefect.yaml").read_text())
+    (deployment,) = document["deployments"]
+    assert check(Recipe, deployment["parameters"]["recipe"], "it", "") == load(SMOKE, [])
+    module, name = deployment["entrypoint"].split(":")
+    assert f"def {name}(" in SMOKE.parents[2].joinpath(module).read_text()
 
 
 @pytest.mark.slow
