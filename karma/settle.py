@@ -1,6 +1,5 @@
 """A recipe whose globs name the dump files of this moment, less those still being written."""
 
-from pathlib import Path
 from typing import Any
 
 from karma.dumps.whole import unfinished
@@ -21,23 +20,20 @@ def settle(recipe: Recipe) -> tuple[Recipe, dict[str, str]]:
     found: dict[str, Any] = {}
     for kind in ("comments", "submissions"):
         names: list[str] = []
+        growing: dict[str, str] = {}
         for pattern in patterns(getattr(recipe.dumps, kind)):
-            whole, growing = _sorted(pattern)
-            names += whole
-            left |= growing
-            if growing and not whole:
-                raise InputError(
-                    f"dumps.{kind} {pattern}",
-                    f"no file is whole yet ({'; '.join(f'{f}: {r}' for f, r in growing.items())})",
-                    "The next run takes them.",
-                )
-        if names:
+            whole, unfinished_here = _sorted(f"dumps.{kind}", pattern)
+            names += whole if unfinished_here else [pattern]
+            growing |= unfinished_here
+        # The recipe stays as it is written where it can: the report shows it.
+        if growing:
             found[kind] = tuple(names)
+        left |= growing
     dumps = recipe.dumps.model_copy(update=found)
     return recipe.model_copy(update={"dumps": dumps}), left
 
 
-def _sorted(pattern: str) -> tuple[list[str], dict[str, str]]:
+def _sorted(field: str, pattern: str) -> tuple[list[str], dict[str, str]]:
     """The files of a pattern that are whole, and those that are not, with the reason."""
     if not any(sign in pattern for sign in GLOB):
         return [pattern], {}
@@ -45,7 +41,7 @@ def _sorted(pattern: str) -> tuple[list[str], dict[str, str]]:
     growing: dict[str, str] = {}
     for path in globbed(pattern):
         try:
-            reason = unfinished(Path(path))
+            reason = unfinished(path)
         except OSError as error:
             raise InputError(
                 str(path), error.strerror or "it cannot be read", "Check the path and its rights."
@@ -54,4 +50,9 @@ def _sorted(pattern: str) -> tuple[list[str], dict[str, str]]:
             whole.append(str(path))
         else:
             growing[str(path)] = reason
-    return whole or ([pattern] if not growing else []), growing
+    if growing and not whole:
+        told = "; ".join(f"{path}: {reason}" for path, reason in growing.items())
+        raise InputError(
+            f"{field} {pattern}", f"no file is whole yet ({told})", "The next run takes them."
+        )
+    return whole, growing

@@ -66,15 +66,21 @@ def test_a_glob_names_the_whole_files_of_this_moment_and_tells_what_it_leaves(tm
     recipe = load(SMOKE, [f"dumps.comments={tmp_path}/RC_*.zst"])
     settled, left = settle(recipe)
     assert settled.dumps.comments == (str(done),)
-    assert settled.dumps.submissions == ("world",)
+    assert settled.dumps.submissions == "world"
     assert list(left) == [str(half)]
     assert "no end" in left[str(half)]
+
+
+def test_a_recipe_of_which_nothing_is_left_out_stays_as_it_is(tmp_path):
+    written(tmp_path / "RC_2023-01.zst", frame(LINES))
+    recipe = load(SMOKE, [f"dumps.comments={tmp_path}/RC_*.zst"])
+    assert settle(recipe) == (recipe, {})
 
 
 def test_a_file_that_is_named_stays_however_it_is(tmp_path):
     half = written(tmp_path / "RC_2023-02.zst", frame(LINES)[:-9])
     settled, left = settle(load(SMOKE, [f"dumps.comments={half}"]))
-    assert (settled.dumps.comments, left) == ((str(half),), {})
+    assert (settled.dumps.comments, left) == (str(half), {})
 
 
 def test_a_glob_that_finds_only_unfinished_files_says_which(tmp_path):
