@@ -5,6 +5,7 @@ A failed instance stops only what needs it; the report waits for all and shows t
 
 import os
 import socket
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,14 +22,13 @@ from prefect.logging.handlers import APILogHandler
 from prefect.states import Completed, Crashed, Failed
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
-from flows.console import Console
-from karma import lineage
+from karma import history, lineage
 from karma.address import public
 from karma.dag import Dag, build
 from karma.errors import CheckError, InputError, StageError
 from karma.journal import settle_dead
 from karma.plan import known_extents, plan
-from karma.store import Store, write_atomically
+from karma.store import write_atomically
 from tasks import entries
 from tasks.stage import TASKS, Run
 
@@ -63,7 +63,7 @@ def pipeline(run: Run, recipe: str) -> State:
     for future in futures.values():
         future.wait()
     run.ended = True
-    missing = len(run.dag.nodes) - len(run.outcomes)
+    missing = len(run.selection.needed(run.dag) - run.outcomes.keys())
     return Failed(message=f"{missing} instances are missing") if missing else Completed()
 
 
@@ -77,7 +77,8 @@ def _known_now(dag: Dag) -> list[str]:
 
 
 def _submit(run: Run, names: list[str], futures: Futures) -> None:
-    for name in names:
+    needed = run.selection.needed(run.dag)
+    for name in (name for name in names if name in needed):
         node = run.dag.nodes[name]
         above = [futures[n] for n in dict.fromkeys(node.inputs.values()) if n in futures]
         stage = TASKS[node.stage].with_options(task_run_name=name)
@@ -85,7 +86,7 @@ def _submit(run: Run, names: list[str], futures: Futures) -> None:
         futures[name] = stage.submit(run, name, wait_for=wait)
 
 
-def execute(dag: Dag, store: Store, console: Console, uri: str) -> Run:
+def execute(run: Run, uri: str) -> Run:
     """Run the flow from outside Prefect; the run, with its outcomes and failures.
 
     MLflow is told by a thread beside the flow and gets ten more seconds at the end.
@@ -93,29 +94,46 @@ def execute(dag: Dag, store: Store, console: Console, uri: str) -> Run:
     from karma.record import Sender
 
     sweep()
-    run = Run(dag, store, console)
+    store, console = run.store, run.console
     settle_dead(store, console.say)
     run.journal.open(entries.begin(run), entries.killed(run))
+    _note(run, lambda: history.begin(store, run.id, run.dag.recipe, _mark(os.getpid())))
     sender = Sender(store, uri, console.say)
     sender.start()
     try:
         with tags(_mark(os.getpid())):
-            state = pipeline(run, dag.recipe, return_state=True)
+            state = pipeline(run, run.dag.recipe, return_state=True)
         APILogHandler().flush()
         if not run.ended:
             raise StageError(f"the flow ended early: {state.message}")
         _close_parent(run)
+        _note(run, lambda: _end(run))
     finally:
         run.close()
     sender.finish(10.0)
     return run
 
 
+def _note(run: Run, write: Callable[[], None]) -> None:
+    """Write to the history; what cannot be written there stops nothing."""
+    try:
+        write()
+    except OSError as error:
+        run.console.say(f"{history.FILE} cannot be written ({error.strerror}); the rest is kept")
+
+
+def _end(run: Run) -> None:
+    ran = sum(outcome.ran for outcome in run.outcomes.values())
+    failures = {name: str(error) for name, error in run.failures.items()}
+    history.end(run.store, run.id, ran, len(run.outcomes) - ran, failures)
+
+
 def _close_parent(run: Run) -> None:
     """End the parent run in MLflow, with the report and the drawn lineage."""
     status = "FAILED" if run.failures else "FINISHED"
     holes = "\n".join(f"- {name}: {error}" for name, error in run.failures.items())
-    note = f"Failed:\n{holes}" if holes else "All instances are up to date."
+    asked = "All instances are" if run.selection.whole else f"All of {run.selection.words} is"
+    note = f"Failed:\n{holes}" if holes else f"{asked} up to date."
     page = run.store.root / "pages" / f"{run.id}-lineage.html"
     drawn = lineage.page(plan(run.dag.recipe, run.dag.settings, run.store))
     try:

@@ -37,7 +37,7 @@ def server(workspace: Path) -> Iterator[str]:
     Must be entered before prefect is imported.
     """
     _settings(workspace)
-    if any(name in os.environ for name in CONFIGURED):
+    if configured():
         yield os.environ.get("PREFECT_API_URL", "")
         return
     folder = workspace.absolute() / "prefect"
@@ -55,6 +55,11 @@ def server(workspace: Path) -> Iterator[str]:
             del os.environ["PREFECT_API_URL"], os.environ["PREFECT_HOME"]
 
 
+def configured() -> bool:
+    """Whether the user runs a Prefect of their own."""
+    return any(name in os.environ for name in CONFIGURED)
+
+
 def _settings(workspace: Path) -> None:
     """What we want of Prefect unless the user has said otherwise."""
     for name, value in {
@@ -68,6 +73,13 @@ def _settings(workspace: Path) -> None:
         "PREFECT_RESULTS_LOCAL_STORAGE_PATH": str(workspace.absolute() / "prefect" / "results"),
     }.items():
         os.environ.setdefault(name, value)
+
+
+def address(workspace: Path) -> str | None:
+    """The API of the Prefect server that is up for a workspace, or that is configured, if any."""
+    if configured():
+        return os.environ.get("PREFECT_API_URL", "")
+    return _running(workspace.absolute() / "prefect")
 
 
 def _running(folder: Path) -> str | None:

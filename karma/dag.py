@@ -498,10 +498,14 @@ def _kind(instance: str) -> str:
 def find(dag: Dag, instance: str) -> Node:
     """The node with this id. Raises RecipeError naming the nearest ones."""
     if instance not in dag.nodes:
-        near = difflib.get_close_matches(instance, dag.nodes, n=3, cutoff=0.3)
         raise RecipeError(
-            f"instance {instance}",
-            "the recipe has none of that name",
-            f"Near ones: {', '.join(near)}." if near else "Run karma plan to list them.",
+            f"instance {instance}", "the recipe has none of that name", nearest(dag, instance)
         )
     return dag.nodes[instance]
+
+
+def nearest(dag: Dag, name: str) -> str:
+    """What to do about a name that the recipe does not have."""
+    stages = {node.stage: None for node in dag.nodes.values() if node.source is None}
+    near = difflib.get_close_matches(name, [*stages, *dag.nodes], n=3, cutoff=0.3)
+    return f"Near ones: {', '.join(near)}." if near else "Run karma plan to list them."

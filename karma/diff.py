@@ -12,6 +12,7 @@ from typing import Any
 
 from karma.errors import InputError
 from karma.fingerprint import differences
+from karma.known import Known
 from karma.store import Store, read_json
 
 RESAMPLES = 2000
@@ -107,23 +108,6 @@ def _causes(store: Store, first: Side, second: Side) -> list[dict[str, Any]]:
     ]
 
 
-class Known:
-    """The store's records by digest, each stage read once."""
-
-    def __init__(self, store: Store) -> None:
-        self._root = store.root
-        self._stages: dict[str, dict[str, dict[str, Any]]] = {}
-
-    def fingerprint(self, instance: str, digest: str) -> dict[str, Any] | None:
-        """What an artefact was made of, if its record is there."""
-        stage = instance.split("/")[0]
-        if stage not in self._stages:
-            folder = self._root / "records" / stage
-            records = [read_json(path) for path in sorted(folder.glob("*.json"))]
-            self._stages[stage] = {r["digest"]: r["fingerprint"] for r in records if r}
-        return self._stages[stage].get(digest)
-
-
 def _walk(
     known: Known,
     old: dict[str, Any],
@@ -140,7 +124,7 @@ def _walk(
         if pair in seen:
             continue
         seen.add(pair)
-        both = [known.fingerprint(cause["what"], digest) if digest else None for digest in pair]
+        both = [known.fingerprint(digest) if digest else None for digest in pair]
         if both[0] is not None and both[1] is not None:
             _walk(known, both[0], both[1], found, seen)
         else:

@@ -37,3 +37,7 @@ class CheckError(Exception):
 
 class StageError(Exception):
     """A stage failed; the message is the stage's own last words."""
+
+
+class BusyError(Exception):
+    """Another run is at an instance, and this one is not to wait for it."""

@@ -135,10 +135,10 @@ def dump_nodes(recipe: Recipe) -> list[Node]:
     found = [
         (kind, source.member or str(source.path), source)
         for kind, value in (("comments", section.comments), ("submissions", section.submissions))
-        for pattern in _patterns(value)
+        for pattern in patterns(value)
         for source in _dump_files(pattern, kind)
     ]
-    folders = [folder for pattern in _patterns(section.corpora) for folder in _corpora(pattern)]
+    folders = [folder for pattern in patterns(section.corpora) for folder in _corpora(pattern)]
     found += [(CORPUS, str(folder), _corpus(folder)) for folder in folders]
     _require_once([source for _, _, source in found])
     seen: set[str] = set()
@@ -158,11 +158,11 @@ def _require_once(sources: list[Source]) -> None:
             )
 
 
-def _patterns(value: str | tuple[str, ...] | None) -> list[str]:
+def patterns(value: str | tuple[str, ...] | None) -> list[str]:
     return [value] if isinstance(value, str) else list(value or ())
 
 
-def _globbed(pattern: str) -> list[Path]:
+def globbed(pattern: str) -> list[Path]:
     """What a path or a glob names, there or not; nothing if a glob names nothing."""
     # glob.glob and not Path.glob, which takes no absolute pattern.
     found = sorted(glob.glob(pattern)) if any(s in pattern for s in "*?[") else [pattern]  # noqa: PTH207
@@ -173,13 +173,13 @@ def _dump_files(pattern: str, kind: str) -> list[Source]:
     """The files that a pattern names; one without files if there are none, which a run refuses."""
     if pattern == "world":
         return [Source(member=COMMENTS if kind == "comments" else SUBMISSIONS)]
-    found = _globbed(pattern) or [Path(pattern)]
+    found = globbed(pattern) or [Path(pattern)]
     return [Source(path=path, files=(path,) if path.is_file() else ()) for path in found]
 
 
 def _corpora(pattern: str) -> list[Path]:
     """The folders that a pattern names; the pattern itself if there are none, for a run to tell."""
-    return [path for path in _globbed(pattern) if path.is_dir()] or [Path(pattern)]
+    return [path for path in globbed(pattern) if path.is_dir()] or [Path(pattern)]
 
 
 def _corpus(folder: Path) -> Source:

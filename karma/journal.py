@@ -103,6 +103,13 @@ def settle_dead(store: Store, say: Callable[[str], None]) -> None:
                 say(_trouble(error))
 
 
+def goes_on(store: Store, run: str) -> bool:
+    """Whether the process of a pipeline run still lives."""
+    folder = store.root / "open" / run
+    with _unlocked(folder) as dead:
+        return folder.exists() and not dead
+
+
 @contextmanager
 def _unlocked(folder: Path) -> Iterator[bool]:
     """Whether the process that locked a folder is gone; while the block lasts it is ours."""

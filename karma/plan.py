@@ -39,6 +39,7 @@ class Entry:
     digest: str | None = None
     causes: list[Cause] = field(default_factory=list)
     last_seconds: float | None = None
+    last_mib: int | None = None
     last_error: str | None = None
 
     def document(self) -> dict[str, Any]:
@@ -52,6 +53,7 @@ class Entry:
             "causes": self.causes,
             "inputs": list(dict.fromkeys(self.node.inputs.values())),
             "last_seconds": self.last_seconds,
+            "last_mib": self.last_mib,
             "last_error": self.last_error,
         }
 
@@ -170,27 +172,44 @@ def _joint(digests: dict[str, str]) -> str | None:
 def _stage(dag: Dag, node: Node, above: dict[str, Entry], store: Store) -> Entry:
     ref = store.ref(dag.recipe, node.id)
     before = store.record(node.stage, ref["key"]) if ref else None
-    seconds = before["seconds"] if before else None
     digests = {role: entry.digest for role, entry in above.items()}
     whole = all(digests.values()) and (node.id != "threads" or dag.complete)
     document = fingerprint(node, dag.settings, {r: d or "" for r, d in digests.items()})
     if not whole:
         # The inputs will be compared when they are there; the rest can be told now.
-        rest = {**document, "input": before["fingerprint"]["input"]} if before else None
-        causes = differences(before["fingerprint"], rest) if before and rest else []
-        return Entry(node, PENDING, causes=causes, last_seconds=seconds)
+        return Entry(node, PENDING, causes=_told_now(dag, before, document), **_last(before))
     key = key_of(document)
     record, error = store.record(node.stage, key), store.failure(key)
     if record is not None:
-        seconds = record["seconds"]
-        if store.intact(record["digest"]):
-            return Entry(node, FRESH, key, record["digest"], last_seconds=seconds)
-        cause = Cause(kind="missing", what="files", old=record["digest"], new=None)
-        return Entry(node, MISSING, key, record["digest"], [cause], seconds, error)
-    causes = differences(before["fingerprint"], document) if before else []
+        digest = record["digest"]
+        if store.intact(digest):
+            return Entry(node, FRESH, key, digest, **_last(record))
+        gone = Cause(kind="missing", what="files", old=digest, new=None)
+        return Entry(node, MISSING, key, digest, [gone], **_last(record), last_error=error)
+    if before is None:
+        causes = [Cause(kind="missing", what="never built", old=None, new=None)]
+    else:
+        causes = differences(before["fingerprint"], document)
     if error is not None:
-        return Entry(node, FAILED, key, None, causes, seconds, error)
-    if before is not None:
-        return Entry(node, STALE, key, None, causes, seconds)
-    cause = Cause(kind="missing", what="never built", old=None, new=None)
-    return Entry(node, MISSING, key, None, [cause], seconds)
+        return Entry(node, FAILED, key, None, causes, **_last(before), last_error=error)
+    state = MISSING if before is None else STALE
+    return Entry(node, state, key, None, causes, **_last(before))
+
+
+def _told_now(dag: Dag, before: dict[str, Any] | None, document: dict[str, Any]) -> list[Cause]:
+    """The causes of an instance that waits, but for what only its inputs will tell."""
+    if before is None:
+        return []
+    old = before["fingerprint"]
+    rest = {**document, "input": old["input"]}
+    if not dag.complete and "lineage" in old["config"]:
+        # The drawing counts the ranges of threads, which are not known yet.
+        rest["config"] = {**document["config"], "lineage": old["config"]["lineage"]}
+    return differences(old, rest)
+
+
+def _last(record: dict[str, Any] | None) -> dict[str, Any]:
+    """What an instance took the last time: seconds, and MiB at its peak."""
+    if record is None:
+        return {}
+    return {"last_seconds": record["seconds"], "last_mib": record.get("peak_mib")}

@@ -5,6 +5,7 @@ Layout below the root (the workspace):
     objects/<digest>/              an artefact: its files and manifest.json
     objects/<digest>/log/<key>/    what the job that made it printed and measured; not in the digest
     records/<stage>/<key>.json     fingerprint, digest, time, memory; written last
+    records/<stage>/replaced/      those of other bytes whose key was built anew
     refs/<recipe>/<instance>.json  the last key of an instance: the "old" of ``karma why``
     tries/<recipe>/<instance>.json the key that it was last run under, finished or not
     runs/<key>.json                the MLflow run that made the record's artefact
@@ -161,11 +162,13 @@ class Store:
         key: str,
         facts: dict[str, Any],
         before: Callable[[dict[str, Any]], None] = lambda _: None,
+        replace: bool = False,
     ) -> dict[str, Any]:
         """Turn ``scratch/<key>/out`` into an artefact and write its record; return the record.
 
         ``facts`` (fingerprint, seconds, memory, ...) become part of the record. If another process
-        was first, its record stands and is returned. A record whose artefact is gone is replaced.
+        was first, its record stands and is returned. A record whose artefact is gone is replaced,
+        and with ``replace`` one that stands, too; of other bytes, it is kept beside the new one.
         ``before`` gets the record just before it is written, the artefact being in its place.
         """
         out = self.root / "scratch" / key / "out"
@@ -178,9 +181,11 @@ class Store:
         self._place(out, digest, key)
         record = {"stage": stage, "key": key, "digest": digest, "files": files, **facts}
         standing = self.record(stage, key)
-        if standing is not None and self.intact(standing["digest"]):
+        if standing is not None and self.intact(standing["digest"]) and not replace:
             record = standing
         else:
+            if standing is not None and standing["digest"] != digest:
+                self._set_aside(stage, standing)
             before(record)
             write_atomically(
                 self.root / "records" / stage / f"{key}.json",
@@ -188,6 +193,12 @@ class Store:
             )
         shutil.rmtree(self.root / "scratch" / key, ignore_errors=True)
         return record
+
+    def _set_aside(self, stage: str, record: dict[str, Any]) -> None:
+        """Keep a record whose place another takes: what was made from its artefact may be kept."""
+        name = f"{record['key']}-{record['digest'][:16]}.json"
+        data = json.dumps(record, indent=1, sort_keys=True).encode()
+        write_atomically(self.root / "records" / stage / "replaced" / name, data)
 
     def _place(self, out: Path, digest: str, key: str) -> None:
         """Rename a finished job's folder to its digest, its log below the log of the object."""

@@ -20,11 +20,12 @@ from prefect.states import Completed
 
 from karma import worker
 from karma.dag import Dag, fingerprint
-from karma.errors import InputError, StageError, UserError
+from karma.errors import BusyError, InputError, StageError, UserError
 from karma.fingerprint import key_of
 from karma.journal import Journal
 from karma.nodes import SOURCES, STAGES, Node
 from karma.plan import source_digest
+from karma.selection import EVERYTHING, Selection
 from karma.store import Store
 from tasks import entries
 
@@ -57,11 +58,21 @@ class Outcome:
 class Run:
     """One pipeline run: what its tasks share. A plain object: Prefect passes it on as it is."""
 
-    def __init__(self, dag: Dag, store: Store, console: Console) -> None:
+    def __init__(
+        self,
+        dag: Dag,
+        store: Store,
+        console: Console,
+        selection: Selection = EVERYTHING,
+        wait: bool = True,
+    ) -> None:
+        """``selection`` says what may run; without ``wait``, what another run is at is an error."""
         self.id = uuid.uuid4().hex
         self.dag = dag
         self.store = store
         self.console = console
+        self.selection = selection
+        self.wait = wait
         self.journal = Journal(store, self.id, console.say)
         self.outcomes: dict[str, Outcome] = {}
         self.failures: dict[str, Exception] = {}
@@ -135,13 +146,22 @@ def _source(run: Run, node: Node) -> Outcome:
 def _stage(run: Run, node: Node) -> Outcome:
     key, _ = _key(run, node)
     record = run.store.record(node.stage, key)
-    if record is not None and (node.stage != "report" or run.store.intact(record["digest"])):
+    forced = node.id in run.selection.forced(run.dag)
+    whole = record is not None and (node.stage != "report" or run.store.intact(record["digest"]))
+    if record is not None and whole and not forced:
         # Files that are gone are rebuilt when something that runs needs them.
         outcome = Outcome(key, record["digest"], ran=False)
     else:
-        outcome = _build(run, node)
+        _require_chosen(run, node)
+        outcome = _build(run, node, forced)
     run.store.set_ref(run.dag.recipe, node.id, outcome.key, outcome.digest)
     return outcome
+
+
+def _require_chosen(run: Run, node: Node) -> None:
+    """The plan found it fresh; something changed since. Raises StageError if it may not run."""
+    if node.id not in run.selection.chosen(run.dag):
+        raise StageError(f"it became stale during the run, and {run.selection.words} leaves it out")
 
 
 def _key(run: Run, node: Node) -> tuple[str, dict[str, Any]]:
@@ -151,8 +171,11 @@ def _key(run: Run, node: Node) -> tuple[str, dict[str, Any]]:
     return key_of(document), document
 
 
-def _build(run: Run, node: Node) -> Outcome:
-    """Run a node's job, its inputs' files rebuilt first where they are gone."""
+def _build(run: Run, node: Node, forced: bool = False) -> Outcome:
+    """Run a node's job, its inputs' files rebuilt first where they are gone.
+
+    Raises BusyError if another run is at it and this one is not to wait.
+    """
     store = run.store
     for name in node.inputs.values():
         if name in run.outcomes:
@@ -160,14 +183,16 @@ def _build(run: Run, node: Node) -> Outcome:
     key, document = _key(run, node)
 
     def waiting(holder: str) -> None:
+        if not run.wait:
+            raise BusyError(f"{holder} is at it, and this run does not wait (--no-wait)")
         run.console.say(f"{node.id} waits for {holder}, which is at it too")
 
     with store.lock(key, waiting):
         record = store.record(node.stage, key)
-        if record is not None and store.intact(record["digest"]):
+        if record is not None and store.intact(record["digest"]) and not forced:
             run.console.ended(node.id, "done by another run")
             return Outcome(key, record["digest"], ran=False)
-        record = _run_job(run, node, key, document)
+        record = _run_job(run, node, key, document, forced)
     return Outcome(key, record["digest"], ran=True)
 
 
@@ -182,7 +207,9 @@ def _restore(run: Run, node: Node) -> None:
         run.store.set_ref(run.dag.recipe, node.id, outcome.key, outcome.digest)
 
 
-def _run_job(run: Run, node: Node, key: str, document: dict[str, Any]) -> dict[str, Any]:
+def _run_job(
+    run: Run, node: Node, key: str, document: dict[str, Any], forced: bool
+) -> dict[str, Any]:
     store = run.store
     folder = store.begin(key)
     store.set_try(run.dag.recipe, node.id, key)
@@ -211,7 +238,11 @@ def _run_job(run: Run, node: Node, key: str, document: dict[str, Any]) -> dict[s
     facts = {"fingerprint": document, "began": began, "run": run.id, **extent, **usage}
     made = entries.evaluation if node.stage == "evals" else entries.stage
     record = store.commit(
-        node.stage, key, facts, lambda new: run.journal.prepare(key, made(run, node, new))
+        node.stage,
+        key,
+        facts,
+        lambda new: run.journal.prepare(key, made(run, node, new)),
+        replace=forced,
     )
     run.console.ended(node.id, f"{usage['seconds']:.1f} s")
     if node.stage != "evals":

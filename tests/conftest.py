@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from karma.recipe import load
 from karma.store import Store
-from tests.filled import SMOKE
+from tests.filled import SMOKE, fill
 from tests.small import karma, settings
 
 # Workers and servers that tests start must not wait for each other's threads.
@@ -22,6 +23,23 @@ def store(tmp_path: Path) -> Store:
     made = Store(tmp_path / "workspace")
     made.create()
     return made
+
+
+@pytest.fixture(scope="session")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A workspace in which all of the smoke recipe is built, with small artefacts in place of what
+    its stages make; tests that change it take a copy."""
+    store = Store(tmp_path_factory.mktemp("filled") / "workspace")
+    store.create()
+    fill(store, "smoke", load(SMOKE, []))
+    return store.root
+
+
+@pytest.fixture
+def filled(built: Path, tmp_path: Path) -> Store:
+    """A copy of that workspace."""
+    shutil.copytree(built, tmp_path / "workspace")
+    return Store(tmp_path / "workspace")
 
 
 @pytest.fixture(scope="session")

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from flows.cli import _finish
 from flows.console import Console
+from flows.running import _finish
 from karma.dag import build
 from karma.errors import StageError
 from karma.recipe import load
@@ -162,7 +162,7 @@ def test_validate_needs_no_inputs(tmp_path):
 def test_why_tells_every_cause_with_old_and_new(tmp_path):
     ran = karma("why", str(SMOKE), "world", workspace=tmp_path)
     assert ran.stdout.splitlines() == [
-        "world is MISSING",
+        "world is MISSING because it was never built.",
         "  missing never built: nothing → nothing",
     ]
 

@@ -1,7 +1,6 @@
 """The plan: what is stale and why, from the store alone."""
 
 import json
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -15,21 +14,6 @@ from karma.plan import FAILED, FRESH, MISSING, PENDING, STALE, plan
 from karma.recipe import load
 from karma.store import Store
 from tests.filled import RANGES, SMOKE, fill
-
-
-@pytest.fixture(scope="module")
-def built(tmp_path_factory) -> Path:
-    """A workspace in which all of the smoke recipe is built; tests that change it take a copy."""
-    store = Store(tmp_path_factory.mktemp("filled") / "workspace")
-    store.create()
-    fill(store, "smoke", load(SMOKE, []))
-    return store.root
-
-
-@pytest.fixture
-def filled(built, tmp_path) -> Store:
-    shutil.copytree(built, tmp_path / "workspace")
-    return Store(tmp_path / "workspace")
 
 
 def states(store: Store, *settings: str) -> dict[str, str]:
@@ -161,7 +145,9 @@ def test_the_document_of_the_plan_has_the_fields_of_the_contract(filled):
     document = plan("smoke", load(SMOKE, []), filled).document()
     assert (document["schema"], document["recipe"]) == (1, "smoke")
     fields = {"id", "stage", "state", "key", "digest", "causes", "inputs"}
-    assert all(set(s) == fields | {"last_seconds", "last_error"} for s in document["stages"])
+    assert all(
+        set(s) == fields | {"last_seconds", "last_mib", "last_error"} for s in document["stages"]
+    )
 
 
 def test_planning_imports_nothing_heavy(built):
@@ -180,7 +166,7 @@ def test_planning_imports_nothing_heavy(built):
         check=True,
     )
     assert ran.stdout.splitlines()[-2:] == [
-        f"0 to look at, {len(states(Store(built)))} fresh.",
+        f"0 to run, 0 to look at when those are done; {len(states(Store(built)))} fresh.",
         "[]",
     ]
 

@@ -1,0 +1,58 @@
+"""The command ``karma deploy``: a recipe on a schedule, as a Prefect deployment."""
+
+import os
+from typing import Annotated, Literal
+
+import typer
+
+from flows.options import HERE, RecipePath, Settings, Workspace, opened
+from flows.server import configured, server
+
+
+def deploy(
+    recipe: RecipePath,
+    cron: Annotated[
+        str | None,
+        typer.Option(metavar="CRON", help="When it runs; without it, when a person starts it."),
+    ] = None,
+    timezone: Annotated[
+        str, typer.Option(metavar="ZONE", help="The schedule's zone, such as Europe/London.")
+    ] = "UTC",
+    overlap: Annotated[
+        Literal["wait", "skip"],
+        typer.Option(help="What a run does while another of this deployment goes on."),
+    ] = "wait",
+    pool: Annotated[
+        str, typer.Option(metavar="POOL", help="The work pool; made, of type process, if missing.")
+    ] = "karma",
+    settings: Settings = None,
+    workspace: Workspace = HERE,
+) -> int:
+    """Put a recipe on a schedule, as a deployment whose parameters Prefect's page shows.
+
+    With a Prefect server of your own (PREFECT_API_URL or a profile) the deployment stands when the
+    command ends, and the workers of the pool run it. Without one the command serves it on the
+    workspace's server until Ctrl-C. Globs are looked up anew at each run, and a dump that is still
+    being written is left for the next.
+
+    Example: karma deploy flows/recipes/smoke.yaml --cron "0 3 * * *"
+    """
+    document, store = opened(recipe, settings, workspace)
+    # What a run prints is for Prefect's page here.
+    os.environ.setdefault("PREFECT_LOGGING_LEVEL", "INFO")
+    store.create()
+    own = not configured()
+    with server(store.root) as address:
+        from flows import deployment
+
+        when = None if cron is None else deployment.schedule(cron, timezone)
+        made = deployment.declare(document, recipe.stem, store.root, when, overlap)
+        if not own:
+            place = deployment.register(made, pool)
+            print(f"{made.full_name} stands on {place}, for the work pool {pool}.")
+            print(f"A machine that is to run it: prefect worker start --pool {pool}")
+            return 0
+        print(f"{made.full_name} is served; Prefect's page: {address.removesuffix('/api')}")
+        print("Ctrl-C ends it; the schedule waits until it is served again.", flush=True)
+        deployment.serve(made)
+    return 0

@@ -1,0 +1,96 @@
+"""A recipe as a Prefect deployment: registered with a work pool, or served by this process."""
+
+import asyncio
+from contextlib import suppress
+from pathlib import Path
+from typing import Literal
+
+import httpx
+from prefect import get_client
+from prefect.client.schemas.actions import WorkPoolCreate
+from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy
+from prefect.client.schemas.schedules import CronSchedule
+from prefect.deployments.runner import RunnerDeployment
+from prefect.exceptions import ObjectNotFound, TerminationSignal
+from prefect.runner import Runner
+from prefect.types.entrypoint import EntrypointType
+
+from flows.scheduled import scheduled
+from karma.address import public
+from karma.errors import InputError, RecipeError
+from karma.recipe import Recipe
+
+Overlap = Literal["wait", "skip"]
+STRATEGY = {
+    "wait": ConcurrencyLimitStrategy.ENQUEUE,
+    "skip": ConcurrencyLimitStrategy.CANCEL_NEW,
+}
+
+
+def schedule(cron: str, timezone: str) -> CronSchedule:
+    """A schedule. Raises RecipeError if it is none."""
+    try:
+        return CronSchedule(cron=cron, timezone=timezone)
+    except ValueError as error:
+        raise RecipeError(
+            f"--cron {cron!r} --timezone {timezone!r}",
+            "it is no schedule",
+            'Give five fields and a zone, such as --cron "0 3 * * *" --timezone Europe/London.',
+        ) from error
+
+
+def declare(
+    recipe: Recipe, name: str, workspace: Path, when: CronSchedule | None, overlap: Overlap
+) -> RunnerDeployment:
+    """The deployment of a recipe: one run at a time, the recipe's own words as its parameter."""
+    return RunnerDeployment.from_flow(
+        scheduled,
+        name=name,
+        schedules=[] if when is None else [when],
+        concurrency_limit=ConcurrencyLimitConfig(limit=1, collision_strategy=STRATEGY[overlap]),
+        parameters={
+            "recipe": recipe.model_dump(mode="json", exclude_unset=True),
+            "name": name,
+            "workspace": str(workspace),
+        },
+        tags=["karma"],
+        enforce_parameter_schema=False,  # what is wrong is said by the run, in our words
+        entrypoint_type=EntrypointType.MODULE_PATH,
+    )
+
+
+def register(deployment: RunnerDeployment, pool: str) -> str:
+    """Put a deployment on a work pool of the configured server; the server's address.
+
+    The pool is made, of the type process, if it is missing. Raises InputError if the server cannot
+    be used.
+    """
+    with get_client(sync_client=True) as client:
+        try:
+            try:
+                found = client.read_work_pool(pool)
+            except ObjectNotFound:
+                found = client.create_work_pool(WorkPoolCreate(name=pool, type="process"))
+            if found.type == "process":
+                # A worker of this type starts in a folder of its own unless it is told.
+                deployment.job_variables = {"working_dir": str(Path.cwd())}
+            deployment.work_pool_name = pool
+            deployment.apply()
+        except httpx.HTTPError as error:
+            raise InputError(
+                f"Prefect's server {public(str(client.api_url))}",
+                f"it does not answer as it should ({error})",
+                "Start it, or correct PREFECT_API_URL.",
+            ) from error
+        return public(str(client.api_url))
+
+
+def serve(deployment: RunnerDeployment) -> None:
+    """Run what is scheduled, and what the page starts, in children of this process, until Ctrl-C.
+
+    The schedule is paused while nobody serves it.
+    """
+    runner = Runner(name="karma", pause_on_shutdown=True)
+    runner.add_deployment(deployment)
+    with suppress(KeyboardInterrupt, TerminationSignal):
+        asyncio.run(runner.start())

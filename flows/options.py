@@ -1,0 +1,38 @@
+"""What the commands' arguments have in common, and how a person is spoken to."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from karma.recipe import Recipe, load
+from karma.store import Store
+
+RecipePath = Annotated[Path, typer.Argument(metavar="RECIPE", help="The recipe's YAML file.")]
+Settings = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Put over the recipe.")
+]
+Workspace = Annotated[
+    Path,
+    typer.Option(envvar="KARMA_WORKSPACE", help="Where artefacts and records are kept."),
+]
+Json = Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")]
+Instance = Annotated[str, typer.Argument(help="As karma plan names it, such as reward/context/0.")]
+HERE = Path(".karma")
+
+
+def opened(recipe: Path, settings: list[str] | None, workspace: Path) -> tuple[Recipe, Store]:
+    """The recipe with its settings, and the workspace, which is not made here."""
+    return load(recipe, settings or []), Store(workspace)
+
+
+def say(words: str) -> None:
+    """One line to whoever watches; standard output is for results."""
+    print(words, file=sys.stderr)
+
+
+def short(path: Path) -> str:
+    """A path as a person would type it from here."""
+    here = Path.cwd()
+    return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)

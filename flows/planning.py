@@ -1,0 +1,146 @@
+"""The commands that look ahead: ``karma plan``, ``karma why``."""
+
+import json
+from typing import Annotated
+
+import typer
+
+from flows.options import HERE, Instance, Json, RecipePath, Settings, Workspace, opened
+from karma.plan import FAILED, FRESH, Entry
+from karma.plan import plan as make_plan
+from karma.selection import Selection, Work, work
+
+Only = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--only",
+        metavar="STAGE",
+        help="Run what is stale of a stage (or policy/reddit, or one instance) and nothing else; "
+        "an error if what it is made from is stale itself.",
+    ),
+]
+From = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--from",
+        metavar="STAGE",
+        help="Run what is stale of a stage and of all that is made from it, and nothing else; "
+        "an error if what that is made from is stale itself.",
+    ),
+]
+Force = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--force",
+        metavar="STAGE",
+        help="Run a stage's instances although they are fresh; what they make replaces what they "
+        "had made, and what is made from them follows if it differs.",
+    ),
+]
+
+
+def selected(only: list[str] | None, start: list[str] | None, force: list[str] | None) -> Selection:
+    """The options of a command as the library takes them."""
+    return Selection(tuple(only or ()), tuple(start or ()), tuple(force or ()))
+
+
+def plan(
+    recipe: RecipePath,
+    settings: Settings = None,
+    workspace: Workspace = HERE,
+    only: Only = None,
+    start: From = None,
+    force: Force = None,
+    as_json: Json = False,
+    exit_code: Annotated[
+        bool, typer.Option("--exit-code", help="End with 4 if something is not fresh.")
+    ] = False,
+) -> int:
+    """What would run, why, and what it took the last time; writes nothing.
+
+    With --only, --from or --force: what karma run with the same options would do.
+
+    Example: karma plan flows/recipes/smoke.yaml --set policy.kl_coef=0.1
+    """
+    document, store = opened(recipe, settings, workspace)
+    found = work(make_plan(recipe.stem, document, store), selected(only, start, force))
+    if as_json:
+        print(json.dumps(found.document(), indent=1))
+    else:
+        show(found)
+    return 4 if exit_code and found.those("yes", "maybe") else 0
+
+
+def show(found: Work) -> None:
+    """Print what a run would do: a line an instance, then what they come to."""
+    for entry in found.plan.entries.values():
+        name = entry.node.id
+        if found.runs[name] == "no" and (entry.state == FRESH or not found.selection.whole):
+            continue
+        print(f"{entry.state:<8} {name:<44} {_took(entry):>18}  {_because(entry, found)}".rstrip())
+    print(_sum(found))
+
+
+def _took(entry: Entry) -> str:
+    """Time and memory of the last time."""
+    seconds = "" if entry.last_seconds is None else f"{entry.last_seconds:.0f} s"
+    memory = "" if entry.last_mib is None else f"{entry.last_mib:.0f} MiB"
+    return f"{seconds:>8} {memory:>9}".rstrip()
+
+
+def _because(entry: Entry, found: Work) -> str:
+    if entry.state == FAILED:
+        return f"failed: {entry.last_error}"
+    words = [f"{cause['kind']} {cause['what']}" for cause in entry.causes[:3]]
+    more = len(entry.causes) - len(words)
+    told = ", ".join(words) + (f" and {more} more (karma why)" if more else "")
+    if entry.state != FRESH:
+        return told
+    forced = entry.node.id in found.selection.forced(found.plan.dag)
+    return "forced" if forced else "if what is forced before it differs"
+
+
+def _sum(found: Work) -> str:
+    runs, waits = found.those("yes"), found.those("maybe")
+    parts = [f"{len(runs)} to run, {len(waits)} to look at when those are done"]
+    seconds = [e.last_seconds for e in (*runs, *waits) if e.last_seconds is not None]
+    memory = [e.last_mib for e in (*runs, *waits) if e.last_mib is not None]
+    if seconds:
+        peak = f" and at most {max(memory):.0f} MiB each" if memory else ""
+        parts.append(f"{sum(seconds):.0f} s of work{peak} the last time")
+    if found.left_alone and not found.selection.whole:
+        parts.append(f"{found.left_alone} not fresh and left alone")
+    fresh = sum(entry.state == FRESH for entry in found.plan.entries.values())
+    return "; ".join([*parts, f"{fresh} fresh"]) + "."
+
+
+def why(
+    recipe: RecipePath, instance: Instance, settings: Settings = None, workspace: Workspace = HERE
+) -> int:
+    """Every cause that makes an instance stale, old and new, and where they come from.
+
+    The first line is the first root cause: what changed by itself, before anything followed.
+
+    Example: karma why flows/recipes/smoke.yaml policy/reddit/context/0
+    """
+    from karma import why as causes
+    from karma.dag import find
+
+    document, store = opened(recipe, settings, workspace)
+    made = make_plan(recipe.stem, document, store)
+    entry = made.entries[find(made.dag, instance).id]
+    print(causes.sentence(made, store, instance))
+    if entry.last_error:
+        print(f"  the last try failed: {entry.last_error}")
+    for cause in entry.causes:
+        old, new = causes.value(cause["old"]), causes.value(cause["new"])
+        print(f"  {cause['kind']} {cause['what']}: {old} → {new}")
+    for name in dict.fromkeys(entry.node.inputs.values()):
+        if made.entries[name].state != FRESH:
+            print(f"  waits for {name}, which is {made.entries[name].state}")
+    behind = [root for root in causes.roots(made, store, instance) if root.instance != instance]
+    for root in behind:
+        old, new = causes.value(root.cause["old"]), causes.value(root.cause["new"])
+        what = f"{root.cause['kind']} {root.cause['what']}"
+        print(f"  behind it, {root.instance}: {what}: {old} → {new}")
+    return 0

@@ -1,0 +1,162 @@
+"""The command ``karma run``: what it refuses, what it starts, and what it says at the end."""
+
+import os
+import signal
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from flows import planning
+from flows.headline import conclude
+from flows.options import HERE, RecipePath, Settings, Workspace, opened, say, short
+from karma.errors import BusyError, InputError, UserError
+from karma.nodes import STAGES
+from karma.plan import MISSING
+from karma.plan import plan as make_plan
+from karma.selection import Work, work
+from karma.store import Store
+
+if TYPE_CHECKING:
+    from tasks.stage import Run
+
+
+def run(
+    recipe: RecipePath,
+    settings: Settings = None,
+    workspace: Workspace = HERE,
+    only: planning.Only = None,
+    start: planning.From = None,
+    force: planning.Force = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would run.")] = False,
+    no_wait: Annotated[
+        bool,
+        typer.Option(
+            "--no-wait",
+            help="Do not wait for what another run is at: leave it and what is made from it out, "
+            "and end with 1.",
+        ),
+    ] = False,
+) -> int:
+    """Bring a recipe up to date: run what is stale, and nothing else.
+
+    karma plan with the same options shows beforehand what would run.
+
+    Example: karma run flows/recipes/smoke.yaml --set policy.kl_coef=0.1
+    """
+    document, store = opened(recipe, settings, workspace)
+    if not dry_run:
+        store.create()
+    selection = planning.selected(only, start, force)
+    found = work(make_plan(recipe.stem, document, store), selection)
+    if dry_run:
+        planning.show(found)
+        return 0
+    refuse_missing(found)
+    if document.compute == "cuda" and any(STAGES[stage].trained for stage in _stages(found)):
+        from karma.worker import cards
+
+        cards()
+    if not found.those("yes", "maybe"):
+        say_nothing_ran(found)
+        flush(store)
+        digest = found.plan.entries["report"].digest
+        return conclude(document, digest, store, workspace)
+    return finish(_run(found, store, wait=not no_wait), workspace)
+
+
+def _stages(found: Work) -> list[str]:
+    """The stage of each job that a run would have to do or look at."""
+    entries = found.those("yes", "maybe")
+    return [entry.node.stage for entry in entries if entry.node.source is None]
+
+
+def say_nothing_ran(found: Work) -> None:
+    dag = found.plan.dag
+    chosen = found.selection.chosen(dag)
+    which = "" if found.selection.whole else f" of {found.selection.words}"
+    print(f"{dag.recipe}: all {len(chosen)} instances{which} are up to date; nothing ran.")
+
+
+def refuse_missing(found: Work) -> None:
+    """Inputs that are not there end the run before anything starts."""
+    needed = found.selection.needed(found.plan.dag)
+    for entry in found.plan.entries.values():
+        source = entry.node.source
+        if source is not None and entry.state == MISSING and entry.node.id in needed:
+            assert source.path is not None
+            raise InputError(
+                str(source.path),
+                _missing(source.path),
+                "Check the path in the recipe, or give another with --set.",
+            )
+
+
+def _missing(path: Path) -> str:
+    if not path.is_dir():
+        return "there is no such file or folder"
+    return "it is a folder, not a file" if any(path.iterdir()) else "it is an empty folder"
+
+
+def _run(found: Work, store: Store, wait: bool) -> "Run":
+    """Run what is stale under Prefect."""
+    from flows.console import Console
+    from flows.server import server
+
+    # Workers and the server see that this process is gone and end; what is done is kept.
+    signal.signal(signal.SIGINT, lambda *_: _interrupted())
+    recipe = found.plan.dag.recipe
+    with Console() as console:
+        stale = len(_stages(found))
+        console.say(f"{recipe}: {stale} instances to bring up to date; starting Prefect")
+        with server(store.root) as address:
+            console.say(f"Prefect's page: {address.removesuffix('/api') or 'as configured'}")
+            from flows.pipeline import execute
+            from tasks.stage import Run
+
+            made = Run(found.plan.dag, store, console, found.selection, wait)
+            return execute(made, tracking_uri(store))
+
+
+def _interrupted() -> None:
+    say("interrupted; run the same command again to go on")
+    os._exit(130)
+
+
+def finish(done: "Run", workspace: Path) -> int:
+    """Say what failed and what came out; after a failure there is a report too, with holes."""
+    code = _explain_failures(done)
+    report = done.outcomes.get("report")
+    met = conclude(done.dag.settings, report.digest if report else None, done.store, workspace)
+    return code or met
+
+
+def _explain_failures(done: "Run") -> int:
+    """Say what failed: 0 if nothing did, 2 if the user can mend it, else 1."""
+    if not done.failures:
+        return 0
+    say("")
+    for name, error in done.failures.items():
+        say(f"error: {name}: {error}")
+        if not isinstance(error, UserError | BusyError):
+            say(f"  karma logs {name} --workspace {short(done.store.root)} shows its output")
+    asked = done.selection.needed(done.dag)
+    missing = len(asked - done.outcomes.keys())
+    say(f"{missing} of {len(asked)} instances are missing; the rest is done and kept.")
+    return 2 if any(isinstance(e, UserError) for e in done.failures.values()) else 1
+
+
+def tracking_uri(store: Store) -> str:
+    """The MLflow server that the environment names, or the workspace's own database."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{store.root / 'mlflow.db'}"
+
+
+def flush(store: Store) -> None:
+    from karma.journal import settle_dead
+    from karma.outbox import Outbox
+
+    settle_dead(store, say)
+    if Outbox(store.root).waiting():
+        from karma.record import flush
+
+        flush(store, tracking_uri(store), say)
