@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from flows.console import Console
-from flows.running import _finish
+from flows.running import finish
 from karma.dag import build
 from karma.errors import StageError
 from karma.recipe import load
@@ -216,7 +216,7 @@ def test_after_a_failure_the_report_with_its_holes_is_announced(store, capsys):
     done = Run(build("smoke", load(SMOKE, [])), store, Console())
     done.failures["evals/base/mmlu"] = StageError("a bug")
     done.outcomes["report"] = Outcome("key", record["digest"], ran=True)
-    assert _finish(done, store.root) == 1
+    assert finish(done, store.root) == 1
     printed = capsys.readouterr()
     assert "evals/base/mmlu: a bug" in printed.err
     assert "base  0.500 [0.40,0.60]                  —" in printed.out
