@@ -1,10 +1,10 @@
 """The benchmarks' own inputs and tools: dumps of their own making, peers, months that are added."""
 
-import io
 import json
 import shutil
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 import zstandard
 
@@ -27,6 +27,17 @@ def months(tmp_path_factory) -> list[Path]:
     return paths
 
 
+def lines_of(path: Path) -> list[bytes]:
+    """The lines of a dump."""
+    with path.open("rb") as file:
+        return (
+            zstandard.ZstdDecompressor(max_window_size=2**31)
+            .stream_reader(file)
+            .read()
+            .splitlines()
+        )
+
+
 @pytest.fixture
 def salt(monkeypatch) -> None:
     """What user names of dumps that are not the simulator's are hashed with."""
@@ -46,7 +57,7 @@ def test_a_frame_asks_for_a_window_of_two_gib(months):
 
 
 def test_a_dump_holds_what_real_ones_do(months):
-    rows = list(peers.rows(months[0])) + list(peers.rows(months[1]))
+    rows = [json.loads(line) for month in months[:2] for line in lines_of(month)]
     assert {len(row) for row in rows} == {71}
     assert [row["id"] for row in rows] == sorted(row["id"] for row in rows)
     ids = {row["id"] for row in rows}
@@ -67,15 +78,17 @@ def test_every_line_of_a_dump_passes_the_stage(months, salt, tmp_path):
     assert set(profile["unconverted"].values()) == {0}
 
 
-def test_the_peers_find_the_same_conversations(months):
-    found = []
-    for peer, reply in ((peers.lines, "reply"), (peers.utterances, "text")):
-        out = io.StringIO()
-        peer(months[0], out)
-        rows = [json.loads(line) for line in out.getvalue().splitlines()]
-        found.append({row["id"]: (row["context"], row[reply]) for row in rows})
-    assert found[0] == found[1]
-    assert max(len(context) for context, _ in found[0].values()) > 2
+def test_the_peers_find_the_conversations_that_the_stages_find(months, salt, tmp_path):
+    settings = ("threads.duplicate_chars=null", "threads.width=100000000")
+    with Workspace(tmp_path / "workspace", *settings) as workspace:
+        workspace.bring_up_to_date(months[:1], "dumps", "threads")
+        [entry] = workspace.ranges(months[:1])
+        folder = workspace.store.path(entry.digest or "")
+    ours = pq.read_table(folder / "conversations.parquet")
+    for peer in peers.PEERS:
+        peers.write(peer, months[0], tmp_path / peer, b"pepper")
+        assert pq.read_table(tmp_path / peer).to_pylist() == ours.to_pylist()
+    assert max(len(context) for context in ours["context"].to_pylist()) > 2
 
 
 def test_a_month_that_is_added_leaves_alone_what_it_does_not_touch(months, salt, tmp_path):

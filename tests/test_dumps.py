@@ -7,16 +7,19 @@ import hmac
 import json
 import lzma
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
-from karma.dumps import privacy
+from karma.dumps import formats, job, privacy, rows
+from karma.dumps.batches import batches
 from karma.dumps.job import run
 from karma.dumps.lines import Chunk, LongLine, chunks
 from karma.errors import InputError, RecipeError
@@ -172,6 +175,44 @@ def test_bad_lines_are_set_aside_with_place_and_reason(tmp_path):
     assert [row["line"] for row in table(out)] == [1, 14]
 
 
+def test_a_byte_order_mark_costs_no_line(tmp_path):
+    data = b"\xef\xbb\xbf" + lines(comment("a"), b"oops", comment("b"))
+    profile, out = dumps(write(tmp_path / "RC.zst", data))
+    assert (profile["lines"], profile["rows"], profile["rejected"]) == (3, 2, 1)
+    reject = table(out, "rejects")[0]
+    assert (reject["line"], reject["offset"]) == (2, data.index(b"oops"))
+    profile, out = dumps(write(tmp_path / "bad.ndjson", b"\xef\xbb\xbf{oops\n" + data[3:]))
+    assert table(out, "rejects")[0]["offset"] == 3
+
+
+def test_what_becomes_of_a_line_does_not_depend_on_its_neighbours(tmp_path, monkeypatch):
+    whole = json.dumps(comment("x")).encode()
+    around = [b" ", b"\r", b"\v", b"\f", b"\0", b"\xff", b"\xef\xbb\xbf", b",", b"x", b"null"]
+    within = [
+        b'"a": NaN', b'"a": 1e999', b'"a": 01', b'"a": 1,', b'"a": "\\ud800"', b'"a": "\t"',
+        b'"a": "\0"', b'"a": "\xed\xa0\x80"', b'"id": "twice"',
+        b'"a": ' + b"[" * 2000 + b"]" * 2000,
+        b'"score": 1e999', b'"score": NaN', b'"score": "\\ud800"', b'"score": [1,]', b'"score": {}',
+    ]  # fmt: skip
+    data = b"\n".join(
+        [
+            *(whole, whole[1:], b"[]", b"1", b"{}", b""),
+            *(line for sign in around for line in (sign, sign + whole, whole + sign)),
+            *(whole[:-1] + b", " + field + b"}" for field in within),
+        ]
+    )
+    found = []
+    for name in ("together", "alone"):
+        (tmp_path / name).mkdir()
+        profile, out = dumps(write(tmp_path / name / "RC.zst", data))
+        found.append([profile, table(out), table(out, "rejects")])
+        monkeypatch.setattr(formats, "chunks", partial(chunks, size=1))
+        monkeypatch.setattr(job, "batches", partial(batches, size=1))
+    assert found[0] == found[1]
+    reasons = {"not JSON", "not strict JSON", "NUL byte", "not UTF-8", "not an object"}
+    assert found[0][0]["reasons"].keys() == reasons | {"not a comment"}
+
+
 def test_a_line_of_40_megabytes_is_set_aside(tmp_path):
     huge = b'{"id": "x", "body": "' + b"x" * (40 << 20) + b'"}'
     data = lines(comment("a"), huge, comment("b"))
@@ -301,14 +342,49 @@ def test_what_is_no_dump_is_refused_by_name(tmp_path, name, data, reason):
         dumps(file)
 
 
-def test_the_same_file_gives_the_same_bytes(tmp_path):
-    data = lines(*(comment(f"a{n}", link_id=f"t3_{n % 7}") for n in range(50)), b"oops")
+@pytest.mark.parametrize(("size", "count", "parsers"), [(1, 1, 1), (700, 99, 3), (9999, 5, 2)])
+def test_the_same_file_gives_the_same_bytes_however_it_is_cut(
+    tmp_path, monkeypatch, size, count, parsers
+):
+    rows = (comment(f"a{n}", link_id=f"t3_{n % 7}00", score=[None, n][n % 2]) for n in range(300))
+    data = lines(*rows, b"oops", comment("z"), b"", comment("y"))
     folders = []
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
         folders.append(dumps(write(tmp_path / name / "RC.zst", data))[1])
+        monkeypatch.setattr(job, "batches", partial(batches, size=size, lines=count))
+        monkeypatch.setattr(job, "PARSERS", parsers)
+        monkeypatch.setattr(formats, "chunks", partial(chunks, size=size))
     for path in folders[0].iterdir():
         assert path.read_bytes() == (folders[1] / path.name).read_bytes()
+
+
+def test_row_groups_end_where_the_rows_say_and_not_the_tables(tmp_path, monkeypatch):
+    monkeypatch.setattr(rows, "STEP", 8)
+    monkeypatch.setattr(rows, "WAITING", 4000)
+    whole = pa.table(
+        {
+            "thread_range": [f"{n % 3}" for n in range(100)],
+            "created_utc": range(100),
+            "body": [None if n < 40 else "x" * n for n in range(100)],
+        }
+    )
+    for name, cut in (("one", 100), ("two", 7), ("three", 33)):
+        with rows.RowWriter(tmp_path / name) as writer:
+            for start in range(0, 100, cut):
+                writer.add(whole.slice(start, cut))
+    assert pq.ParquetFile(tmp_path / "one").num_row_groups > 3
+    assert len({(tmp_path / name).read_bytes() for name in ("one", "two", "three")}) == 1
+
+
+def test_what_a_killed_run_left_is_not_read(tmp_path):
+    file = write(tmp_path / "RC.zst", lines(comment("a")))
+    scratch = tmp_path / "RC.zst.scratch"
+    scratch.mkdir()
+    (scratch / "1.ndjson").write_bytes(lines(comment("b")))
+    _, out = dumps(file)
+    assert [row["id"] for row in table(out)] == ["a"]
+    assert not list(scratch.iterdir())
 
 
 @pytest.mark.parametrize(

@@ -243,6 +243,18 @@ def test_a_missing_post_makes_no_orphan(tmp_path):
     assert (profile["post_missing"], profile["threads_without_post"]) == (2, 1)
 
 
+def test_a_title_that_nobody_knows_is_no_deleted_one(tmp_path):
+    titles = {"t": "", "u": " ", "v": "[removed]", "w": "A title"}
+    rows = [comment(f"a{name}", f"t3_{name}", thread_id=name) for name in titles]
+    posts = [post(name, title=title, selftext="body") for name, title in titles.items()]
+    found, profile = threads(tmp_path, rows, posts)
+    roles = {name: [turn["text"] for turn in row["context"]] for name, row in found.items()}
+    assert roles["at"] == roles["au"] == ["body"]
+    assert roles["av"] == ["[deleted]", "body"]
+    assert roles["aw"] == ["A title", "body"]
+    assert profile["post_missing"] == 0
+
+
 def test_every_filter_counts_what_it_drops(tmp_path):
     long = "the same long words again and again"
     train = {use: thread_of(use) for use in ("sft", "ppo")}

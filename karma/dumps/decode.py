@@ -21,6 +21,8 @@ PIECE = 1 << 16
 PLAIN_PIECE = 1 << 20
 # Pushshift's frames ask for a window of 2 GiB.
 ZSTD_WINDOW = 1 << 31
+# What a piece decompresses to, mostly: joining it of many small parts takes time.
+ZSTD_WRITE = 1 << 20
 AGAIN = "Download the file again and compare its checksum with the publisher's."
 
 
@@ -61,7 +63,9 @@ CODECS = (
         ".zst",
         (b"\x28\xb5\x2f\xfd", *(_skippable(low) for low in range(0x50, 0x60))),
         # A new one a frame: it keeps its window for as long as it lives.
-        lambda: zstandard.ZstdDecompressor(max_window_size=ZSTD_WINDOW).decompressobj(),
+        lambda: zstandard.ZstdDecompressor(max_window_size=ZSTD_WINDOW).decompressobj(
+            write_size=ZSTD_WRITE
+        ),
         False,
     ),
     Codec("bzip2", ".bz2", (b"BZh",), bz2.BZ2Decompressor, False),

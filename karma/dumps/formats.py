@@ -12,13 +12,14 @@ from typing import Any
 import duckdb
 
 from karma.dumps import privacy
+from karma.dumps.batches import Batch
 from karma.dumps.columns import TableMap, separator
 from karma.dumps.corpus import load_conversations
 from karma.dumps.ingest import Part, Staging, ingest
 from karma.dumps.lines import Chunk, LongLine, Reject, chunks
 from karma.dumps.recipe import CORPUS, KINDS, corpus_files
 from karma.dumps.records import array_records, packed
-from karma.dumps.scanner import begins
+from karma.dumps.scanner import after_mark, begins
 from karma.dumps.table import table_records
 from karma.errors import InputError
 
@@ -54,7 +55,10 @@ def pieces(
         sign = separator(file.name) or b","
         return packed(table_records(file, blocks, sign, config["kind"], table))
     first, stream = begins(blocks)
-    return packed(array_records(file, stream)) if first == b"[" else chunks(stream)
+    if first == b"[":
+        return packed(array_records(file, stream))
+    offset, bare = after_mark(stream)
+    return chunks(bare, offset=offset)
 
 
 def stagings(
@@ -77,15 +81,15 @@ def stagings(
 
 
 def ingest_kinds(
-    connection: duckdb.DuckDBPyConnection, stagings: list[Staging], chunk: Chunk, file: Path
+    connection: duckdb.DuckDBPyConnection, stagings: list[Staging], batch: Batch
 ) -> Part:
-    """The rows of ``chunk``, of each kind; a line is rejected if it is a row of none.
+    """The rows of ``batch``, of each kind; a line is rejected if it is a row of none.
 
-    ``file`` holds the chunk's bytes, and is gone afterwards. ``connection`` must be this call's
-    own: several run at a time.
+    The batch's file is gone afterwards. ``connection`` must be this call's own: several run at a
+    time.
     """
-    part, *others = (ingest(connection, staging, chunk, file) for staging in stagings)
-    file.unlink()
+    part, *others = (ingest(connection, staging, batch) for staging in stagings)
+    batch.file.unlink()
     for other in others:
         part.rejects = list(_rejected_by_both(part.rejects, other.rejects))
         part.rows |= other.rows

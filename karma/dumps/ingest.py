@@ -1,13 +1,12 @@
-"""One chunk of lines into typed rows: as a whole if it parses strictly, else line by line.
+"""One batch of lines into typed rows: as a whole if it parses strictly, else piece by piece.
 
-DuckDB reads a chunk from a file in ``scratch`` and types it by the staging statement of its format,
-one file of ``sql/dumps`` each. It is the judge of what parses: lines that Python's ``json`` takes
-and DuckDB does not are found by halving.
+DuckDB reads a batch from its file and types it by the staging statement of its format, one file of
+``sql/dumps`` each. It is the judge of what parses: lines that Python's ``json`` takes and DuckDB
+does not are found by halving.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +15,23 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from karma import sql
-from karma.dumps.lines import HEAD, Chunk, Reject
-from karma.dumps.quarantine import NOT_STRICT, reason_against
+from karma.dumps.batches import Batch
+from karma.dumps.lines import HEAD, Chunk, Reject, chunks
+from karma.dumps.quarantine import (
+    AROUND,
+    BLANK,
+    NOT_JSON,
+    NOT_OBJECT,
+    NOT_STRICT,
+    reason_against,
+)
+from karma.dumps.scanner import BOM
 from karma.errors import CheckError
 
 # A line that was set aside or is blank; keeps every other line's number right.
 _EMPTY = b"{}"
+# What is parsed again at a time if a batch does not parse.
+_PIECE = 4 << 20
 
 # Columns of a staging statement that are about the line and no part of its row.
 _REASON = "reason"
@@ -40,7 +50,7 @@ class Staging:
 
 @dataclass
 class Part:
-    """What became of one chunk."""
+    """What became of one batch."""
 
     lines: int
     blank: int = 0
@@ -51,56 +61,54 @@ class Part:
     """Of the usable lines, how many values of an optional field did not convert."""
 
 
-def ingest(
-    connection: duckdb.DuckDBPyConnection, staging: Staging, chunk: Chunk, file: Path
-) -> Part:
-    """The rows of ``chunk``, whose bytes lie in ``file``, and which of its lines were not used.
+def ingest(connection: duckdb.DuckDBPyConnection, staging: Staging, batch: Batch) -> Part:
+    """The rows of ``batch``, and which of its lines were not used.
 
     ``connection`` must be this call's own: several run at a time.
     """
-    part = Part(chunk.count, rejects=list(chunk.rejects))
-    aside = {reject.line for reject in chunk.rejects}
-    table = _stage(connection, staging, chunk.line, file)
-    if table is None or table.num_rows != chunk.count:
-        lines = _lines(chunk, file)
-        aside |= _line_by_line(connection, staging, chunk, lines, part, file)
-        table = _stage_lines(connection, staging, chunk.line, lines, file)
-        rows = 0 if table is None else table.num_rows
-        if rows != chunk.count:
-            raise CheckError(
-                f"line {chunk.line}: {rows} rows of {chunk.count} lines, {len(aside)} aside"
-            )
-    assert table is not None
+    aside = {reject.line: reject.reason for reject in batch.rejects}
+    reasons: dict[int, str] = {}
+    table = _stage(connection, staging, batch.line, batch.file)
+    if table is None or table.num_rows != batch.count:
+        table = pa.concat_tables(_pieces(connection, staging, batch, reasons))
+        if table.num_rows != batch.count:
+            raise CheckError(f"line {batch.line}: {table.num_rows} rows of {batch.count} lines")
     usable = table
     if table[_REASON].null_count < table.num_rows:
-        part.rejects += _unusable(table, chunk, file, aside)
+        unusable = table.filter(pc.is_valid(table[_REASON])).select(["line", _REASON])
+        staged = {row["line"]: row[_REASON] for row in unusable.to_pylist()}
+        reasons = {line: staged[line] for line in staged if line not in aside} | reasons
         usable = table.filter(pc.is_null(table[_REASON]))
-    part.rejects.sort()
+    rejects = sorted([*batch.rejects, *_rejects(batch, reasons)]) if reasons else batch.rejects
+    blank = sum(reason == BLANK for reason in reasons.values())
     lost = [name for name in usable.schema.names if name.endswith(_LOST)]
-    part.lost = {name.removesuffix(_LOST): pc.sum(usable[name]).as_py() or 0 for name in lost}
-    if usable.num_rows:
-        part.rows[staging.kind] = usable.drop_columns([_REASON, *lost])
-    return part
+    counts = {name.removesuffix(_LOST): pc.sum(usable[name]).as_py() or 0 for name in lost}
+    rows = {staging.kind: usable.drop_columns([_REASON, *lost])} if usable.num_rows else {}
+    return Part(batch.count, blank, rejects, rows, counts)
 
 
-def _unusable(table: pa.Table, chunk: Chunk, file: Path, aside: set[int]) -> list[Reject]:
-    """The lines that a staging statement gives a reason for, less those set aside before."""
-    lines = _lines(chunk, file)
-    offsets = _offsets(chunk, lines)
-    unusable = table.filter(pc.is_valid(table[_REASON])).select(["line", _REASON])
-    found = []
-    for row in unusable.to_pylist():
-        place = row["line"] - chunk.line
-        if row["line"] not in aside:
-            head = lines[place][:HEAD]
-            found.append(Reject(row["line"], offsets[place], row[_REASON], head))
-    return found
+def _rejects(batch: Batch, reasons: dict[int, str]) -> Iterator[Reject]:
+    """The lines of ``batch`` that ``reasons`` tells of by their number, less the blank ones."""
+    offset = batch.offset
+    with batch.file.open("rb") as file:
+        for number, line in enumerate(file, batch.line):
+            reason = reasons.get(number, BLANK)
+            if reason != BLANK:
+                # DuckDB takes null for an object without any field.
+                reason = NOT_OBJECT if line.strip() == b"null" else reason
+                place = batch.offsets[number - batch.line] if batch.offsets else offset
+                yield Reject(number, place, reason, line.removesuffix(b"\n")[:HEAD])
+            offset += len(line)
 
 
 def _stage(
     connection: duckdb.DuckDBPyConnection, staging: Staging, line: int, file: Path
 ) -> pa.Table | None:
     """One row a line of ``file``, typed, the first being ``line``; None if it does not parse."""
+    # DuckDB takes a byte order mark before the only line of a file, and before no other.
+    with file.open("rb") as beginning:
+        if beginning.read(len(BOM)) == BOM:
+            return None
     shaped = file if staging.shape is None else file.with_suffix(".shaped")
     parameters = {"chunk": sql.plain(shaped), "line": line, **staging.parameters}
     try:
@@ -132,45 +140,44 @@ def _stage_lines(
         beside.unlink()
 
 
-def _lines(chunk: Chunk, file: Path) -> list[bytes]:
-    return file.read_bytes().split(b"\n")[: chunk.count]
+def _pieces(
+    connection: duckdb.DuckDBPyConnection, staging: Staging, batch: Batch, reasons: dict[int, str]
+) -> Iterator[pa.Table]:
+    """The rows of ``batch``, piece by piece; ``reasons`` is told of the unreadable lines."""
+    with batch.file.open("rb") as file:
+        for piece in chunks(iter(lambda: file.read(_PIECE), b""), _PIECE):
+            assert isinstance(piece, Chunk)
+            lines = b"".join(piece.parts).split(b"\n")[: piece.count]
+            first = batch.line + piece.line - 1
+            table = _stage_lines(connection, staging, first, lines, batch.file)
+            if table is None or table.num_rows != piece.count:
+                unreadable = _unreadable(connection, staging, lines, batch.file)
+                reasons |= {first + index: reason for index, reason in unreadable.items()}
+                lines = [_EMPTY if i in unreadable else line for i, line in enumerate(lines)]
+                table = _stage_lines(connection, staging, first, lines, batch.file)
+            if table is None:
+                raise CheckError(f"line {first}: {piece.count} lines do not parse")
+            yield table
 
 
-def _offsets(chunk: Chunk, lines: list[bytes]) -> Sequence[int]:
-    """Where each line, or the record that it was made from, begins in the stream."""
-    if chunk.offsets is not None:
-        return chunk.offsets
-    return list(accumulate((len(line) + 1 for line in lines[:-1]), initial=chunk.offset))
+def _unreadable(
+    connection: duckdb.DuckDBPyConnection, staging: Staging, lines: list[bytes], file: Path
+) -> dict[int, str]:
+    """The indices of the lines that are blank or no JSON objects, with the reason.
 
-
-def _line_by_line(
-    connection: duckdb.DuckDBPyConnection,
-    staging: Staging,
-    chunk: Chunk,
-    lines: list[bytes],
-    part: Part,
-    file: Path,
-) -> set[int]:
-    """Set the unreadable lines aside in ``part``, empty them in ``lines``, return their numbers."""
-    aside: set[int] = set()
-    offsets = _offsets(chunk, lines)
-
-    def set_aside(index: int, reason: str) -> None:
-        head = lines[index][:HEAD]
-        part.rejects.append(Reject(chunk.line + index, offsets[index], reason, head))
-        aside.add(chunk.line + index)
-        lines[index] = _EMPTY
-
-    for index, line in enumerate(lines):
-        if not line.strip(b" \t\r"):
-            part.blank += 1
-            aside.add(chunk.line + index)
-            lines[index] = _EMPTY
-        elif reason := reason_against(line):
-            set_aside(index, reason)
-    for index in _refused(connection, staging, lines, 0, len(lines), file):
-        set_aside(index, NOT_STRICT)
-    return aside
+    A line that DuckDB takes is none of them, whatever Python says: it is taken where no other line
+    of its batch is at fault.
+    """
+    judged = ((index, reason_against(line)) for index, line in enumerate(lines))
+    found = {index: reason for index, reason in judged if reason is not None}
+    doubtful = [index for index, reason in found.items() if reason == NOT_JSON]
+    texts = [lines[index].strip(AROUND).decode() for index in doubtful]
+    [(valid,)] = connection.execute(sql.statement("dumps/valid"), {"texts": texts}).fetchall()
+    for index in (index for index, is_valid in zip(doubtful, valid, strict=True) if is_valid):
+        del found[index]
+    left = [_EMPTY if index in found else line for index, line in enumerate(lines)]
+    refused = _refused(connection, staging, left, 0, len(left), file)
+    return found | dict.fromkeys(refused, NOT_STRICT)
 
 
 def _refused(

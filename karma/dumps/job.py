@@ -13,9 +13,11 @@ from datetime import date, timedelta
 from pathlib import Path
 
 import duckdb
+import pyarrow as pa
 
 from karma import sql
 from karma.dumps import decode, formats
+from karma.dumps.batches import batches
 from karma.dumps.ingest import Part, Staging
 from karma.dumps.lines import LongLine, Reject
 from karma.dumps.quarantine import REMOVED, TOO_LONG, Quarantine
@@ -65,6 +67,8 @@ def run(job: Job) -> None:
     file, name, kind = job.inputs["file"], job.config["name"], job.config["kind"]
     removed = _names(job.inputs["removed"]) if "removed" in job.inputs else frozenset()
     job.scratch.mkdir(parents=True, exist_ok=True)
+    # The others keep much of what is given back to them.
+    pa.set_memory_pool(pa.system_memory_pool())
     connection = sql.connect([], job.scratch, memory_mb=recipe.memory_mb)
     for macro in MACROS:
         connection.execute(sql.statement(f"dumps/{macro}"))
@@ -130,19 +134,19 @@ def _read(
     quarantine: Quarantine,
     writers: dict[str, RowWriter],
 ) -> Account:
-    """Decode, cut, parse; at most ``PARSERS`` chunks wait, so that memory stays flat."""
+    """Decode, cut, parse; at most ``PARSERS`` batches wait, so that memory stays flat."""
     kind = job.config["kind"]
     file = formats.file_of(job.inputs["file"], kind)
     account = Account()
     waiting: deque[Future[Part]] = deque()
     with ThreadPoolExecutor(PARSERS) as pool:
-        for piece in formats.pieces(file, _blocks(job, file), job.config):
+        pieces = formats.pieces(file, _blocks(job, file), job.config)
+        for piece in batches(pieces, job.scratch):
             if isinstance(piece, LongLine):
                 waiting.append(pool.submit(_long, piece))
             else:
-                lines = job.scratch / f"{piece.line}.ndjson"
-                chunk, cursor = piece.put(lines), connection.cursor()
-                waiting.append(pool.submit(formats.ingest_kinds, cursor, stagings, chunk, lines))
+                cursor = connection.cursor()
+                waiting.append(pool.submit(formats.ingest_kinds, cursor, stagings, piece))
             if len(waiting) > PARSERS:
                 _take(account, quarantine, writers, waiting.popleft().result())
                 if not account.rows and account.lines > HOPELESS:

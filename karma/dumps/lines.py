@@ -4,15 +4,14 @@ What counts as a line is everything up to a line feed, and what follows the last
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 
 # No row of Reddit's is near this; a longer line is set aside without being kept in memory.
 LONGEST = 16 << 20
-CHUNK = 10 << 20
+CHUNK = 1 << 20
 HEAD = 4096
 
 
@@ -34,16 +33,10 @@ class Chunk:
     parts: tuple[bytes, ...]
     count: int
     """How many lines these are."""
-    offsets: tuple[int, ...] | None = None
+    offsets: tuple[int, ...] = ()
     """Where each line's record begins, if the lines were made from records of another format."""
     rejects: tuple[Reject, ...] = ()
     """Records that were set aside already; an empty object stands in the place of each."""
-
-    def put(self, file: Path) -> "Chunk":
-        """The chunk without its bytes, which are moved to ``file``: several wait at a time."""
-        with file.open("wb") as out:
-            out.writelines(self.parts)
-        return replace(self, parts=())
 
 
 @dataclass(frozen=True)
@@ -56,15 +49,16 @@ class LongLine:
 
 
 def chunks(
-    blocks: Iterable[bytes], size: int = CHUNK, longest: int = LONGEST
+    blocks: Iterable[bytes], size: int = CHUNK, longest: int = LONGEST, offset: int = 0
 ) -> Iterator[Chunk | LongLine]:
     """Chunks of about ``size`` bytes, and the lines longer than ``longest``, in the stream's order.
 
-    Offsets count bytes of the decompressed stream; ``longest`` is more than ``size``.
+    Offsets count bytes of the decompressed stream, the first block of which begins at ``offset``;
+    ``longest`` is more than ``size``.
     """
     parts: list[bytes] = []  # no longer than ``size`` together, or without a line's end
     length = 0
-    line, offset = 1, 0
+    line = 1
     skipping = False  # inside a long line that was reported already
     for step in _steps(blocks, longest - size):
         if skipping:

@@ -15,6 +15,11 @@ TOO_LONG = "line too long"
 NOT_STRICT = "not strict JSON"
 NUL = "NUL byte"
 NOT_UTF8 = "not UTF-8"
+NOT_JSON = "not JSON"
+NOT_OBJECT = "not an object"
+BLANK = "blank"
+# What may stand around a document: the reader of JSON lines takes more for blank than JSON does.
+AROUND = b" \t\r\v\f"
 _SCHEMA = pa.schema(
     [
         ("file", pa.string()),
@@ -28,21 +33,25 @@ _ROW_GROUP = 2048
 
 
 def reason_against(line: bytes) -> str | None:
-    """Why ``line`` is no JSON object, in one of a few fixed words; None if it is one."""
+    """Why ``line`` is no JSON object, in one of a few fixed words; None if it is one.
+
+    What is ``NOT_JSON`` here, DuckDB may still take: it forgives a trailing comma.
+    """
     if len(line) > LONGEST:
         return TOO_LONG
+    bare = line.strip(AROUND)
+    if not bare:
+        return BLANK
     if b"\0" in line:
         return NUL
     try:
-        text = line.decode("utf-8-sig")
+        # Numbers stay text: Python refuses to convert very long ones.
+        document = json.loads(bare.decode("utf-8-sig"), parse_int=str, parse_float=str)
     except UnicodeDecodeError:
         return NOT_UTF8
-    try:
-        # Numbers stay text: Python refuses to convert very long ones.
-        document = json.loads(text, parse_int=str, parse_float=str)
     except (ValueError, RecursionError):
-        return "not JSON"
-    return None if isinstance(document, dict) else "not an object"
+        return NOT_JSON
+    return None if isinstance(document, dict) or document is None else NOT_OBJECT
 
 
 class Quarantine:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from karma.dumps.lines import CHUNK, HEAD, Chunk, Reject
-from karma.dumps.quarantine import TOO_LONG, reason_against
+from karma.dumps.quarantine import BLANK, TOO_LONG, reason_against
 from karma.dumps.scanner import elements
 
 _ASIDE = b"{}"
@@ -72,4 +72,6 @@ def array_records(path: Path, blocks: Iterable[bytes]) -> Iterator[Record]:
         reason = None
         if line and not line.startswith(b"{"):
             reason = reason_against(line)
+        if reason == BLANK:
+            line, reason = b"", None
         yield Record(element.offset, line[:HEAD] if reason else line, reason)

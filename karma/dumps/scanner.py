@@ -59,6 +59,18 @@ def begins(blocks: Iterable[bytes]) -> tuple[bytes, Iterator[bytes]]:
     return taken.removeprefix(BOM).lstrip(BLANK)[:1], chain([taken], rest)
 
 
+def after_mark(blocks: Iterable[bytes]) -> tuple[int, Iterator[bytes]]:
+    """The length of the byte order mark, if there is one, and the stream after it."""
+    stream = iter(blocks)
+    taken = b""
+    for block in stream:
+        taken += block
+        if len(taken) >= len(BOM):
+            break
+    bare = taken.removeprefix(BOM)
+    return len(taken) - len(bare), chain([bare], stream)
+
+
 def elements(
     path: Path, blocks: Iterable[bytes], opening: bytes = b"[", longest: int = LONGEST
 ) -> Iterator[Element]:

@@ -9,7 +9,6 @@ nothing of it is shown.
 import json
 import re
 from collections.abc import Iterable, Iterator
-from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,7 +16,7 @@ from karma.dumps.columns import TableMap
 from karma.dumps.lines import HEAD, LONGEST
 from karma.dumps.quarantine import NOT_UTF8, NUL, TOO_LONG
 from karma.dumps.records import Record
-from karma.dumps.scanner import BOM
+from karma.dumps.scanner import after_mark
 from karma.errors import InputError
 
 WRONG_COUNT = "wrong number of fields"
@@ -56,7 +55,7 @@ def rows(path: Path, blocks: Iterable[bytes], separator: bytes = b",") -> Iterat
     Raises InputError naming ``path`` where a quoted field does not end.
     """
     field = _field(separator)
-    offset, stream = _after_mark(blocks)
+    offset, stream = after_mark(blocks)
     rest, wanted = b"", 0
     for block in _ended(stream):
         rest += block
@@ -102,18 +101,6 @@ def _row(field: re.Pattern[bytes], data: bytes, at: int) -> tuple[int, list[byte
         if end == b"\n":
             return at, fields, sound
     return None
-
-
-def _after_mark(blocks: Iterable[bytes]) -> tuple[int, Iterator[bytes]]:
-    """The length of the byte order mark, if there is one, and the stream after it."""
-    stream = iter(blocks)
-    taken = b""
-    for block in stream:
-        taken += block
-        if len(taken) >= len(BOM):
-            break
-    bare = taken.removeprefix(BOM)
-    return len(taken) - len(bare), chain([bare], stream)
 
 
 def _ended(blocks: Iterable[bytes]) -> Iterator[bytes]:

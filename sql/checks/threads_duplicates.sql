@@ -6,15 +6,24 @@
 -- sqlfluff:templater:placeholder:sft:0.1
 -- sqlfluff:templater:placeholder:reward:0.1
 -- sqlfluff:templater:placeholder:gold:0.1
-WITH uses AS (
+WITH firsts AS (
     SELECT
         thread_id,
         id,
-        first_value(use_of(thread_id, $test, $validation, $sft, $reward, $gold)) OVER (
+        first_value(thread_id) OVER (
             PARTITION BY band
             ORDER BY created_utc, id
-        ) AS first_use
+        ) AS first_thread
     FROM bands
+),
+
+uses AS (
+    SELECT
+        thread_id,
+        id,
+        use_of(first_thread, $test, $validation, $sft, $reward, $gold) AS first_use
+    FROM firsts
+    WHERE first_thread != thread_id
 )
 
 SELECT

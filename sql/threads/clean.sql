@@ -20,8 +20,12 @@ CASE
         contains(written, '&')
         OR contains(written, chr(13))
         OR contains(written, chr(0))
-        OR left(written, 1) IN (' ', chr(9), chr(10))
-        OR right(written, 1) IN (' ', chr(9), chr(10))
+        OR starts_with(written, ' ')
+        OR starts_with(written, chr(9))
+        OR starts_with(written, chr(10))
+        OR ends_with(written, ' ')
+        OR ends_with(written, chr(9))
+        OR ends_with(written, chr(10))
         THEN
             nullif(
                 trim(

@@ -48,12 +48,17 @@ COPY (
             id,
             CASE
                 WHEN NOT $post THEN []
-                WHEN text IS NULL THEN [{ role: 'title', text: coalesce(title, $deleted) }]
                 ELSE
-                    [
-                        { role: 'title', text: coalesce(title, $deleted) },
-                        { role: 'text', text: text }
-                    ]
+                    list_filter(
+                        [
+                            {
+                                role: 'title',
+                                text: CASE WHEN titled THEN coalesce(title, $deleted) END
+                            },
+                            { role: 'text', text: text }
+                        ],
+                        LAMBDA turn: turn['text'] IS NOT NULL
+                    )
             END AS turns
         FROM posts
     )

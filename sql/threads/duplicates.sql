@@ -26,7 +26,12 @@ FROM (
     WHERE
         verdicts.reason IS NULL
         AND len(comments.text) >= $duplicate_chars
-        AND use_of(comments.thread_id, $test, $validation, $sft, $reward, $gold)
-        != use_of(owners.thread_id, $test, $validation, $sft, $reward, $gold)
+        -- Most comments are the first to have their band, and a use costs two hashes.
+        AND CASE
+            WHEN comments.thread_id != owners.thread_id
+                THEN
+                    use_of(comments.thread_id, $test, $validation, $sft, $reward, $gold)
+                    != use_of(owners.thread_id, $test, $validation, $sft, $reward, $gold)
+        END
 ) AS repeats
 WHERE verdicts.comment = repeats.comment

@@ -4,6 +4,8 @@ WITH latest AS (
     SELECT
         id,
         clean(title) AS title,
+        -- A corpus may not say what the title was, which is no deletion.
+        coalesce(trim(title), '') != '' AS titled,
         clean(selftext) AS text,
         score,
         created_utc,
@@ -26,6 +28,7 @@ WITH latest AS (
 SELECT
     id,
     masked(title, $mention, $mention_to, $email, $email_to, $phone, $phone_to) AS title,
+    titled,
     masked(text, $mention, $mention_to, $email, $email_to, $phone, $phone_to) AS text,
     score,
     created_utc,

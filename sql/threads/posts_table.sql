@@ -2,6 +2,7 @@
 CREATE TABLE posts (
     id VARCHAR,
     title VARCHAR,
+    titled BOOLEAN,
     text VARCHAR,
     score BIGINT,
     created_utc BIGINT,

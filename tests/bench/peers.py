@@ -1,86 +1,170 @@
 """What one would write without KARMA: a dump of comments to conversations, in plain Python.
 
-    python -m tests.bench.peers lines|utterances RC.zst conversations.jsonl
+    KARMA_SALT=... python -m tests.bench.peers lines|utterances RC.zst conversations.parquet
 
-Both read with ``zstandard`` and ``json``, keep everything in memory, and write one JSON line for
-each reply that is not deleted, not a bot's, and whose last 8 turns are there. They do less than the
-stages: no hashes, no masks, no account of lines, no splits, no filters beyond these, no check that
-a chain is whole beyond its last 8 turns.
+Both do what ``dumps`` and ``threads`` do with near-duplicates left in, and write the same rows
+(tests/test_bench.py holds them against each other): types that drift, rejected lines with their
+place, the latest of several copies, hashed names, masked texts, filters, splits, whole chains.
+They keep everything in memory, and write no file between.
 """
 
-import io
-import json
+import os
 import sys
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import zstandard
 
-TURNS = 8
-GONE = ("[deleted]", "[removed]")
-BOTS = ("AutoModerator",)
+from karma.threads.recipe import ThreadsRecipe
+from tests.bench.peer_rows import Comment, Reject, comment, share
+
+RECIPE = ThreadsRecipe()
+BATCH = 50_000
+TURN = pa.struct([("role", pa.string()), ("text", pa.string())])
+SCHEMA = pa.schema(
+    [(name, pa.string()) for name in ("id", "thread_id", "parent_id", "subreddit", "author")]
+    + [(name, pa.int64()) for name in ("created_utc", "score", "depth")]
+    + [("context", pa.list_(TURN)), ("reply", pa.string())]
+    + [(name, pa.int64()) for name in ("parent_score", "delay", "hour", "age")]
+    + [("split", pa.string()), ("use", pa.string())]
+)
 
 
-def rows(path: Path) -> Iterator[dict[str, Any]]:
-    """The comments of a dump."""
+def read(path: Path, salt: bytes) -> tuple[list[Comment], list[Reject]]:
+    """The comments of a dump, and the lines that are none."""
+    comments: list[Comment] = []
+    rejects: list[Reject] = []
+    for offset, line in _lines(path):
+        found = comment(line, offset, salt)
+        if isinstance(found, Comment):
+            comments.append(found)
+        else:
+            rejects.append(found)
+    return comments, rejects
+
+
+def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
+    """The lines that are not blank, and where they begin."""
+    offset, rest = 0, b""
     decompressor = zstandard.ZstdDecompressor(max_window_size=2**31)
     with path.open("rb") as file, decompressor.stream_reader(file) as stream:
-        for line in io.TextIOWrapper(stream, encoding="utf-8"):
-            yield json.loads(line)
+        while block := stream.read(1 << 20):
+            *lines, rest = (rest + block).split(b"\n")
+            for line in lines:
+                if line:
+                    yield offset, line
+                offset += len(line) + 1
+    if rest:
+        yield offset, rest
 
 
-def lines(path: Path, out: TextIO) -> int:
-    """By a dict of ids that holds the fields that are needed; returns the conversations."""
-    comments = {}
-    for row in rows(path):
-        comments[row["id"]] = (
-            row["link_id"],
-            row["parent_id"],
-            row["author"],
-            row["subreddit"],
-            row["body"],
-            row["score"],
-            int(row["created_utc"]),
-            row["retrieved_on"],
-        )
-    written = 0
-    for name, comment in comments.items():
-        post, parent, author, subreddit, body, score, created, retrieved = comment
-        if body in GONE or author in BOTS:
+def latest(comments: Iterable[Comment]) -> dict[str, Comment]:
+    """Of several copies of a comment the one whose score was read last."""
+    kept: dict[str, Comment] = {}
+    for one in comments:
+        other = kept.get(one.id)
+        if other is None or (one.retrieved_on or 0) > (other.retrieved_on or 0):
+            kept[one.id] = one
+    return kept
+
+
+def wanted(one: Comment) -> bool:
+    """Whether a comment is a reply to learn from."""
+    return (
+        one.text is not None
+        and not one.bot
+        and not one.stickied
+        and not one.over_18
+        and (one.age is None or one.age >= RECIPE.min_age_hours * 3600)
+        and RECIPE.min_chars <= len(one.text) <= RECIPE.max_chars
+    )
+
+
+def conversation(
+    reply: Comment, turns: list[str | None], depth: int, above: Comment | None
+) -> dict[str, Any]:
+    """A row of the result; ``turns`` are the texts before the reply, the oldest first."""
+    delay = None if above is None else reply.created_utc - above.created_utc
+    context = [{"role": "comment", "text": text or RECIPE.deleted} for text in turns]
+    split, use = _use(reply.thread_id)
+    return {
+        "id": reply.id,
+        "thread_id": reply.thread_id,
+        "parent_id": reply.parent_id,
+        "subreddit": reply.subreddit,
+        "author": reply.author,
+        "created_utc": reply.created_utc,
+        "score": reply.score,
+        "depth": depth,
+        "context": context,
+        "reply": reply.text,
+        "parent_score": None if above is None else above.score,
+        "delay": None if delay is None or delay < 0 else delay,
+        "hour": reply.created_utc // 3600 % 24,
+        "age": reply.age,
+        "split": split,
+        "use": use,
+    }
+
+
+def _use(thread: str) -> tuple[str, str | None]:
+    """The split of a thread, and what it is used for."""
+    drawn = share("split", thread)
+    if drawn < RECIPE.split.test:
+        return "test", None
+    if drawn < RECIPE.split.test + RECIPE.split.validation:
+        return "validation", None
+    shares = RECIPE.uses.model_dump()
+    drawn = share("use", thread) * sum(shares.values())
+    for use in ("sft", "reward", "gold"):
+        drawn -= shares[use]
+        if drawn < 0:
+            return "train", use
+    return "train", "ppo"
+
+
+def lines(comments: list[Comment]) -> Iterator[dict[str, Any]]:
+    """By a dict of ids."""
+    kept = latest(comments)
+    depths: dict[str, int | None] = {}
+    for one in sorted(kept.values(), key=lambda one: (one.thread_id, one.created_utc, one.id)):
+        depth = _depth(one, kept, depths)
+        if depth is None or not wanted(one):
             continue
-        turns = _turns(comments, post, parent)
-        if turns is None:
-            continue
-        reply = {
-            "id": name,
-            "thread_id": post[3:],
-            "parent_id": str(parent)[3:],
-            "subreddit": subreddit,
-            "author": author,
-            "created_utc": created,
-            "score": score,
-            "context": turns,
-            "reply": body,
-            "age": retrieved - created,
-        }
-        out.write(json.dumps(reply) + "\n")
-        written += 1
-    return written
+        turns: list[str | None] = []
+        above = turn = _above(one, kept)
+        while turn is not None and len(turns) < RECIPE.turns:
+            turns.append(turn.text)
+            turn = _above(turn, kept)
+        yield conversation(one, turns[::-1], depth, above)
 
 
-def _turns(comments: dict[str, tuple[Any, ...]], post: str, parent: Any) -> list[str] | None:
-    """The texts of the last turns below a post, oldest first; None if one of them is missing."""
-    turns: list[str] = []
-    while len(turns) < TURNS and isinstance(parent, str) and parent.startswith("t1_"):
-        answered = comments.get(parent[3:])
-        if answered is None:
-            return None
-        turns.append(answered[4])
-        parent = answered[1]
-    return turns[::-1] if len(turns) == TURNS or parent == post else None
+def _above(one: Comment, kept: dict[str, Comment]) -> Comment | None:
+    """The comment that another answers, if it is there and in the same thread."""
+    found = kept.get(one.parent_id or "") if one.parent_kind == "comment" else None
+    return found if found is not None and found.thread_id == one.thread_id else None
+
+
+def _depth(one: Comment, kept: dict[str, Comment], depths: dict[str, int | None]) -> int | None:
+    """How many comments its chain has, itself included; None if the chain is not whole."""
+    chain: dict[str, Comment] = {}
+    turn: Comment | None = one
+    while turn is not None and turn.id not in depths and turn.id not in chain:
+        chain[turn.id] = turn
+        turn = _above(turn, kept)
+    depth = None if turn is None else depths.get(turn.id)
+    for name, turn in reversed(chain.items()):
+        if turn.parent_kind == "post" and turn.parent_id == turn.thread_id:
+            depth = 1
+        elif depth is not None:
+            depth += 1
+        depths[name] = depth
+    return depths[one.id]
 
 
 @dataclass
@@ -88,91 +172,77 @@ class Utterance:
     """One turn of a conversation, as a corpus toolkit holds it."""
 
     id: str
-    speaker: str
+    speaker: str | None
     conversation_id: str
     reply_to: str | None
     timestamp: int
-    text: str
+    text: str | None
     meta: dict[str, Any] = field(default_factory=dict)
 
 
-META = (
-    "score",
-    "retrieved_on",
-    "gilded",
-    "gildings",
-    "subreddit",
-    "stickied",
-    "permalink",
-    "author_flair_text",
-    "edited",
-)
+def utterances(comments: list[Comment]) -> Iterator[dict[str, Any]]:
+    """By a corpus of utterances and conversations, each of which is walked from its top."""
+    kept = latest(comments)
+    corpus = {one.id: _utterance(one) for one in kept.values()}
+    conversations: dict[str, list[Utterance]] = defaultdict(list)
+    for said in corpus.values():
+        conversations[said.conversation_id].append(said)
+    for thread in sorted(conversations):
+        said_in = conversations[thread]
+        answers: dict[str | None, list[Utterance]] = defaultdict(list)
+        for said in said_in:
+            answers[said.reply_to].append(said)
+        paths: dict[str, list[str]] = {}
+        open_ends = [(said, [said.id]) for said in answers[thread] if said.meta["top_level"]]
+        while open_ends:
+            said, path = open_ends.pop()
+            paths[said.id] = path
+            replies = [reply for reply in answers[said.id] if not reply.meta["top_level"]]
+            open_ends += [(reply, [*path, reply.id]) for reply in replies]
+        for said in sorted(said_in, key=lambda said: (said.timestamp, said.id)):
+            if said.id in paths and wanted(kept[said.id]):
+                *above, _ = paths[said.id]
+                turns = [corpus[name].text for name in above[-RECIPE.turns :]]
+                last = kept[above[-1]] if above else None
+                yield conversation(kept[said.id], turns, len(above) + 1, last)
 
 
-def utterance(row: dict[str, Any]) -> Utterance:
+def _utterance(one: Comment) -> Utterance:
     """A comment as an utterance: the post is the conversation that it belongs to."""
-    post = row["link_id"][3:]
-    parent = row["parent_id"]
-    meta = {name: row[name] for name in META}
-    meta["top_level"] = parent == row["link_id"]
+    meta = {
+        "score": one.score,
+        "retrieved_on": one.retrieved_on,
+        "subreddit": one.subreddit,
+        "stickied": one.stickied,
+        "top_level": one.parent_kind == "post",
+    }
     return Utterance(
-        row["id"],
-        row["author"],
-        post,
-        parent[3:] if isinstance(parent, str) else None,
-        int(row["created_utc"]),
-        row["body"],
-        meta,
+        one.id, one.author, one.thread_id, one.parent_id, one.created_utc, one.text, meta
     )
 
 
-def utterances(path: Path, out: TextIO) -> int:
-    """By a corpus of utterances and conversations, which is walked then."""
-    corpus = {row["id"]: utterance(row) for row in rows(path)}
-    conversations = defaultdict(list)
-    for one in corpus.values():
-        conversations[one.conversation_id].append(one)
-    written = 0
-    for conversation in conversations.values():
-        for reply in conversation:
-            if reply.text in GONE or reply.speaker in BOTS:
-                continue
-            turns = list(_above(reply, corpus))
-            last = turns[-1] if turns else reply
-            if len(turns) < TURNS and last.reply_to != reply.conversation_id:
-                continue
-            document = {
-                "id": reply.id,
-                "conversation_id": reply.conversation_id,
-                "reply_to": reply.reply_to,
-                "speaker": reply.speaker,
-                "timestamp": reply.timestamp,
-                "context": [turn.text for turn in reversed(turns)],
-                "text": reply.text,
-                "meta": reply.meta,
-            }
-            out.write(json.dumps(document) + "\n")
-            written += 1
-    return written
+PEERS = {"lines": lines, "utterances": utterances}
 
 
-def _above(reply: Utterance, corpus: dict[str, Utterance]) -> Iterator[Utterance]:
-    """The last turns before ``reply``, the nearest first."""
-    turn = reply
-    for _ in range(TURNS):
-        above = corpus.get(turn.reply_to or "")
-        if above is None:
-            return
-        yield above
-        turn = above
+def write(peer: str, source: Path, out: Path, salt: bytes) -> None:
+    """Run a peer on a dump."""
+    comments, rejects = read(source, salt)
+    count = 0
+    with pq.ParquetWriter(out, SCHEMA, compression="zstd", compression_level=1) as writer:
+        batch: list[dict[str, Any]] = []
+        for row in PEERS[peer](comments):
+            batch.append(row)
+            if len(batch) == BATCH:
+                writer.write_table(pa.Table.from_pylist(batch, SCHEMA))
+                count, batch = count + len(batch), []
+        writer.write_table(pa.Table.from_pylist(batch, SCHEMA))
+    print(f"{peer}: {count + len(batch)} conversations, {len(rejects)} rejects", file=sys.stderr)
 
 
 def main() -> None:
     """Run the peer that the command line names."""
     name, source, out = sys.argv[1:]
-    peer = {"lines": lines, "utterances": utterances}[name]
-    with Path(out).open("w", encoding="utf-8") as file:
-        print(f"{name}: {peer(Path(source), file)} conversations", file=sys.stderr)
+    write(name, Path(source), Path(out), os.environ["KARMA_SALT"].encode())
 
 
 if __name__ == "__main__":
