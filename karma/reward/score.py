@@ -7,6 +7,7 @@ reply, with the statistics that the artefact froze.
 import hashlib
 import json
 import math
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import NormalDist
@@ -90,6 +91,7 @@ class Model:
         self.needs = frozenset(view.fields) | ({"context"} if view.context else frozenset())
         self.neutral = view.neutral
         self.device = device
+        self.cut: Counter[str] = Counter()
         self.tokenizer = AutoTokenizer.from_pretrained(folder)
         model = AutoModelForSequenceClassification.from_pretrained(folder, dtype=torch.float32)
         self.model = model.to(device).eval()
@@ -99,7 +101,8 @@ class Model:
         self, turns: Sequence[list[Turn]], replies: Sequence[str], slots: Sequence[Slot | None]
     ) -> list[float]:
         """The classifier's single output for each view."""
-        ids, _ = self.view.encode(self.tokenizer, turns, replies, slots)
+        ids, counts = self.view.encode(self.tokenizer, turns, replies, slots)
+        self.cut += counts
         rewards = [0.0] * len(ids)
         for batch in _batches(ids):
             tokens, mask = pad([ids[row] for row in batch], self.tokenizer.pad_token_id)
@@ -158,6 +161,18 @@ class RewardModel:
             return []
         raw = self.scorer.raw(turns, replies, slots)
         return [(reward - self.mean) / self.deviation for reward in raw]
+
+    @property
+    def cut(self) -> Counter[str]:
+        """How many views lost their oldest turns or the end of the reply to the limit of tokens
+        since the model was loaded (``View.encode``); for a sum, over its terms."""
+        match self.scorer:
+            case Model(cut=counts):
+                return counts
+            case Sum(terms=terms):
+                return sum((model.cut for _, model in terms.values()), Counter())
+            case _:
+                return Counter()
 
     def terms(
         self, turns: Sequence[list[Turn]], replies: Sequence[str], slots: Sequence[Slot | None]
