@@ -2,6 +2,7 @@
 
 import json
 import random
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from statistics import NormalDist
@@ -13,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from pydantic import ValidationError
+from safetensors.torch import load_file
 from scipy.stats import pearsonr, spearmanr
 from tokenizers import Tokenizer
 from tokenizers.decoders import ByteLevel as ByteLevelDecoder
@@ -454,6 +456,20 @@ def test_an_empty_list_has_no_scores(metadata: Path):
 def test_a_folder_that_is_no_reward_model_is_refused(tmp_path):
     with pytest.raises(InputError, match=r"holds no reward\.json"):
         load(tmp_path)
+
+
+def test_a_broken_reward_model_is_told_in_one_line_and_no_pickle_is_read(metadata: Path, tmp_path):
+    folder = tmp_path / "broken"
+    shutil.copytree(metadata, folder)
+    weights = folder / "model" / "model.safetensors"
+    torch.save(load_file(weights), weights.with_name("pytorch_model.bin"))
+    weights.unlink()
+    with pytest.raises(InputError, match=r"cannot be loaded .*safetensors"):
+        load(folder)
+    for text in ("{", "{}", '{"kind": "odd"}'):
+        (folder / "reward.json").write_text(text)
+        with pytest.raises(InputError, match="it cannot be loaded"):
+            load(folder)
 
 
 def test_a_step_is_read_in_passes_of_little_padding_that_change_no_reward(

@@ -17,6 +17,7 @@ import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from karma.errors import InputError
+from karma.pretrained import SAFE, WEIGHTS, loading
 from karma.reward.objectives import pad
 from karma.reward.views import Slot, View
 from karma.text import Turn, render
@@ -92,8 +93,10 @@ class Model:
         self.neutral = view.neutral
         self.device = device
         self.cut: Counter[str] = Counter()
-        self.tokenizer = AutoTokenizer.from_pretrained(folder)
-        model = AutoModelForSequenceClassification.from_pretrained(folder, dtype=torch.float32)
+        self.tokenizer = AutoTokenizer.from_pretrained(folder, **SAFE)
+        model = AutoModelForSequenceClassification.from_pretrained(
+            folder, dtype=torch.float32, **WEIGHTS
+        )
         self.model = model.to(device).eval()
 
     @torch.no_grad()
@@ -217,27 +220,34 @@ def check_device(device: str) -> None:
 
 
 def load(folder: Path, device: str = "cpu") -> RewardModel:
-    """The reward model in ``folder``, an artefact or an export. Raises InputError if it is none."""
+    """The reward model in ``folder``, an artefact or an export. Raises InputError if it is none, or
+    if it is broken."""
     path = folder / "reward.json"
     if not path.is_file():
         raise InputError(
             str(folder), "it holds no reward.json, so it is no reward model", "Give another folder."
         )
-    document = json.loads(path.read_text(encoding="utf-8"))
-    scorer: Scorer
+    with loading(str(folder), "Give an artefact of the stage reward, or what karma export wrote."):
+        document = json.loads(path.read_text(encoding="utf-8"))
+        scorer = _scorer(folder, document, device)
+        return RewardModel(document["name"], scorer, document["mean"], document["deviation"])
+
+
+def _scorer(folder: Path, document: dict[str, Any], device: str) -> Scorer:
     match document["kind"]:
         case "model":
             weights = folder / "model"
-            scorer = Model(weights if weights.is_dir() else folder, view_of(document), device)
+            return Model(weights if weights.is_dir() else folder, view_of(document), device)
         case "random":
-            scorer = Hash(document["seed"])
+            return Hash(document["seed"])
         case "length":
-            scorer = Length()
-        case _:
-            scorer = Sum(
+            return Length()
+        case "sum":
+            return Sum(
                 {
                     name: (weight, load(folder / "terms" / name, device))
                     for name, weight in sorted(document["terms"].items())
                 }
             )
-    return RewardModel(document["name"], scorer, document["mean"], document["deviation"])
+        case kind:
+            raise ValueError(f"there is no kind {kind!r} of reward")
