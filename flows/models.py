@@ -40,11 +40,12 @@ def score(
     batch: Annotated[int, typer.Option(min=1, help="Records that are scored together.")] = 256,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
 ) -> int:
-    """Score JSON lines from standard input with a reward model; JSON lines to standard output.
+    """Score JSON lines from standard input with a reward model.
 
-    A record holds reply, and what the model sees of context (turns of role and text), subreddit,
-    depth, delay, hour and parent_score. Each line out holds line, id and reward; a bad record's
-    holds its error, and the next one follows.
+    A record holds reply, and what the model sees of context (turns of role
+    and text), subreddit, depth, delay, hour and parent_score. Each JSON line
+    out holds line, id and reward; a bad record's holds its error, and the
+    next one follows.
 
     Example: karma score smoke:reward/context/0 < in.jsonl > out.jsonl
     """

@@ -2,6 +2,7 @@
 
 import json
 import random
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from statistics import NormalDist
@@ -13,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from pydantic import ValidationError
+from safetensors.torch import load_file
 from scipy.stats import pearsonr, spearmanr
 from tokenizers import Tokenizer
 from tokenizers.decoders import ByteLevel as ByteLevelDecoder
@@ -28,10 +30,10 @@ from karma.reward.backbone import source, tokenizer_of
 from karma.reward.data import read
 from karma.reward.job import run
 from karma.reward.metrics import Heldout, evaluate, levels_at
-from karma.reward.objectives import pad, schedule
+from karma.reward.objectives import PASS, pad, passes, schedule
 from karma.reward.recipe import RewardRecipe, declared
 from karma.reward.score import load
-from karma.reward.trainer import rewards_of
+from karma.reward.trainer import Collator
 from karma.reward.views import Slot
 from karma.text import Turn
 
@@ -456,11 +458,39 @@ def test_a_folder_that_is_no_reward_model_is_refused(tmp_path):
         load(tmp_path)
 
 
-def test_a_step_read_in_two_parts_gives_the_rewards_of_one(metadata: Path, world, tmp_path):
+def test_a_broken_reward_model_is_told_in_one_line_and_no_pickle_is_read(metadata: Path, tmp_path):
+    folder = tmp_path / "broken"
+    shutil.copytree(metadata, folder)
+    weights = folder / "model" / "model.safetensors"
+    torch.save(load_file(weights), weights.with_name("pytorch_model.bin"))
+    weights.unlink()
+    with pytest.raises(InputError, match=r"cannot be loaded .*safetensors"):
+        load(folder)
+    for text in ("{", "{}", '{"kind": "odd"}'):
+        (folder / "reward.json").write_text(text)
+        with pytest.raises(InputError, match="it cannot be loaded"):
+            load(folder)
+
+
+def test_a_step_is_read_in_passes_of_little_padding_that_change_no_reward(
+    metadata: Path, world, tmp_path
+):
     scorer = load(metadata).scorer
     ids, _ = scorer.view.encode(scorer.tokenizer, *rows_of(world, tmp_path))
-    ids = [row[: 10 + 5 * number] for number, row in enumerate(ids[:11])][::-1]
+    ids = [(row[:-1] * 9)[: 5 + 20 * n] + row[-1:] for n, row in enumerate(ids[:11])]
+    step = {"rows": list(range(11)), "pairs": [[3, 0]]}
+    made = Collator(ids, np.zeros(11), scorer.tokenizer.pad_token_id)([step])
+    assert len(made["passes"]) > 1
     tokens, mask = pad(ids, scorer.tokenizer.pad_token_id)
     with torch.no_grad():
-        whole = scorer.model(input_ids=tokens, attention_mask=mask).logits.squeeze(-1)
-        assert torch.allclose(rewards_of(scorer.model, tokens, mask), whole, atol=1e-5)
+        read = torch.cat([scorer.model(**part).logits for part in made["passes"]])
+        whole = scorer.model(input_ids=tokens, attention_mask=mask).logits
+    assert torch.allclose(read, whole, atol=1e-5)
+
+
+def test_a_pass_more_is_made_where_it_saves_more_padding_than_it_costs():
+    assert passes([50, 50, 50]) == [(0, 3)]
+    assert passes([PASS - 1, 2 * PASS - 2]) == [(0, 2)]
+    assert passes([PASS - 1, 2 * PASS]) == [(0, 1), (1, 2)]
+    lengths = sorted([20] * 9 + [200] * 4 + [900])
+    assert passes(lengths) == [(0, 9), (9, 13), (13, 14)]

@@ -212,6 +212,7 @@ def test_the_artefact_holds_all_of_it_with_intervals(tmp_path):
     assert sum(row["pairs"] for row in tables["calibration"]) == found["pairs"]
     card = (out / "README.md").read_text()
     for words in (
+        "Nothing of its own: what its terms learnt, their cards say",
         "| above |",
         "| margin | ",
         "| length | ",

@@ -100,19 +100,29 @@ def test_a_bad_record_gets_one_line_and_the_next_ones_are_scored(metadata):
         {**GOOD, "reply": 7},
         {**GOOD, "context": [{"role": "judge", "text": "a"}]},
         {**GOOD, "delay": "soon"},
+        {**GOOD, "hour": 24},
+        {**GOOD, "id": True},
         b'{"reply": "a", "context": [], "subreddit": null, "depth": NaN}',
         {**GOOD, "reply": "\ud800"},
         {key: value for key, value in GOOD.items() if key != "hour"},
     ]
     found, said = ask(metadata, GOOD, *bad, GOOD)
-    assert [line["line"] for line in found] == list(range(1, 14))
+    assert [line["line"] for line in found] == list(range(1, 16))
     assert found[0]["reward"] == found[-1]["reward"]
     assert all(line["reward"] is None and line["error"] for line in found[1:-1])
     assert len(said) == len(bad) + 1
     assert (
-        said[-2] == "line 12: it lacks hour, which the model sees; --neutral puts in the view's own"
+        said[-2] == "line 14: it lacks hour, which the model sees; --neutral puts in the view's own"
     )
-    assert said[-1].endswith("11 refused")
+    assert said[-1].endswith("13 refused")
+    assert said[0] == (
+        "line 2: it is no JSON object that can be read "
+        "(invalid JSON: EOF while parsing a value at column 9)"
+    )
+    assert "id: it should be a string or a whole number" in found[10]["error"]
+    assert [line.get("id") for line in found] == [
+        "a", *[None] * 5, *["a"] * 4, *[None] * 3, "a", "a",
+    ]  # fmt: skip
     assert "Reply" not in "".join(said)
 
 
@@ -136,7 +146,13 @@ def test_neutral_stands_in_for_missing_fields_only(metadata):
     assert found[0]["error"].startswith("it lacks context")
 
 
-def test_random_length_and_sums_are_scored_like_any_other(world, tmp_path):
+def test_what_was_cut_is_told_at_the_end(metadata):
+    long = {**GOOD, "context": [*TURNS, {"role": "comment", "text": "a " * 300}]}
+    _, said = ask(metadata, GOOD, long, {**GOOD, "reply": "a " * 300}, neutral=True)
+    assert said[-1].endswith("; 2 lost their oldest turns; 1 lost the end of the reply")
+
+
+def test_random_length_and_sums_are_scored_like_any_other(metadata, world, tmp_path):
     variants = {"mixed": {"kind": "sum", "terms": {"random": 1.0, "length": -0.5}}}
     for name in ("random", "length", "mixed"):
         run(make_job(world, tmp_path / name, name, variants=variants))
@@ -146,7 +162,10 @@ def test_random_length_and_sums_are_scored_like_any_other(world, tmp_path):
     assert found[0]["error"] == "it lacks context, which the model sees"
     found, _ = ask(tmp_path / "mixed", {"reply": "lol", "context": []})
     assert set(found[0]["terms"]) == {"random", "length"}
-    with pytest.raises(InputError, match=r"kind sum has no weights.*terms/length"):
+    with pytest.raises(InputError, match=r"kind sum has no weights to export.*computes it\.$"):
+        export(tmp_path / "mixed", tmp_path / "out")
+    shutil.copytree(metadata, tmp_path / "mixed" / "terms" / "metadata")
+    with pytest.raises(InputError, match=r"of its terms: [^,]*terms/metadata\.$"):
         export(tmp_path / "mixed", tmp_path / "out")
 
 

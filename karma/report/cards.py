@@ -52,7 +52,9 @@ def _reward(records: Records, row: dict[str, Any]) -> str:
             "Gives a reply the reward that readers of a Reddit thread are expected to, in standard "
             f"deviations. It sees {plain(sees(records.rewards[row['id']]))}.",
             "## Training",
-            told if trained else "Nothing was learnt; only the standardisation is fitted.",
+            told
+            if trained
+            else "Nothing of its own was learnt; only the standardisation is fitted.",
             "## Evaluation",
             f"On {words.several(row['n'], 'reply')} of test threads.",
             table(["measure", "value", "95 % interval"], measured),

@@ -97,7 +97,8 @@ def _sees(document: dict[str, Any]) -> list[str]:
 
 def _learnt(document: dict[str, Any], objective: dict[str, float]) -> list[str]:
     if "training" not in document:
-        return ["Nothing; only the standardisation is fitted."]
+        terms = "what its terms learnt, their cards say; " if document["terms"] else ""
+        return [f"Nothing of its own: {terms}only the standardisation is fitted."]
     training, cut = document["training"], document["training"]["cut"]
     return [
         f"From {training['rows']} replies and {training['pairs']} pairs of threads whose use is "

@@ -34,10 +34,10 @@ logit = model(torch.tensor([ids])).logits.item()
 reward = (logit - {mean!r}) / {deviation!r}
 ```
 
-The text is the view that is described below, to the letter; the end token is where the reward is
-read. The two numbers standardise the reward with the mean and deviation of held-out replies. In a
-batch, pad on the right and give the attention mask. `karma score` does all of this for JSON lines,
-and cuts what is too long.
+The text is the view that is described below, to the letter, with the end token behind it. The two
+numbers standardise the reward with the mean and deviation of held-out replies. In a batch, pad on
+the right and give the attention mask. `karma score` does all of this for JSON lines, and cuts what
+is too long.
 
 The weights follow the licence of the model that they started from, and what may be done with them
 the terms of the data that they learnt from. A reward says what was voted for, not what is good.
@@ -54,8 +54,7 @@ def export(folder: Path, out: Path) -> None:
         raise InputError(
             str(folder),
             f"a reward of kind {document['kind']} has no weights to export",
-            "karma score computes it"
-            + (f"; its terms can be exported: {_terms(folder)}." if document["terms"] else "."),
+            "karma score computes it" + _terms(folder),
         )
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InputError(str(out), "it is there and not an empty folder", "Name a new folder.")
@@ -70,7 +69,9 @@ def export(folder: Path, out: Path) -> None:
 
 
 def _terms(folder: Path) -> str:
-    return ", ".join(str(path) for path in sorted((folder / "terms").iterdir()))
+    """The end of a sentence: which terms of a sum have weights."""
+    trained = [str(path.parent) for path in sorted(folder.glob("terms/*/model"))]
+    return f"; what can be exported of its terms: {', '.join(trained)}." if trained else "."
 
 
 def _card(document: dict[str, Any], metrics: dict[str, float], card: str) -> str:

@@ -7,6 +7,7 @@ reply, with the statistics that the artefact froze.
 import hashlib
 import json
 import math
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import NormalDist
@@ -16,6 +17,7 @@ import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from karma.errors import InputError
+from karma.pretrained import SAFE, WEIGHTS, loading
 from karma.reward.objectives import pad
 from karma.reward.views import Slot, View
 from karma.text import Turn, render
@@ -90,8 +92,11 @@ class Model:
         self.needs = frozenset(view.fields) | ({"context"} if view.context else frozenset())
         self.neutral = view.neutral
         self.device = device
-        self.tokenizer = AutoTokenizer.from_pretrained(folder)
-        model = AutoModelForSequenceClassification.from_pretrained(folder, dtype=torch.float32)
+        self.cut: Counter[str] = Counter()
+        self.tokenizer = AutoTokenizer.from_pretrained(folder, **SAFE)
+        model = AutoModelForSequenceClassification.from_pretrained(
+            folder, dtype=torch.float32, **WEIGHTS
+        )
         self.model = model.to(device).eval()
 
     @torch.no_grad()
@@ -99,7 +104,8 @@ class Model:
         self, turns: Sequence[list[Turn]], replies: Sequence[str], slots: Sequence[Slot | None]
     ) -> list[float]:
         """The classifier's single output for each view."""
-        ids, _ = self.view.encode(self.tokenizer, turns, replies, slots)
+        ids, counts = self.view.encode(self.tokenizer, turns, replies, slots)
+        self.cut += counts
         rewards = [0.0] * len(ids)
         for batch in _batches(ids):
             tokens, mask = pad([ids[row] for row in batch], self.tokenizer.pad_token_id)
@@ -159,6 +165,18 @@ class RewardModel:
         raw = self.scorer.raw(turns, replies, slots)
         return [(reward - self.mean) / self.deviation for reward in raw]
 
+    @property
+    def cut(self) -> Counter[str]:
+        """How many views lost their oldest turns or the end of the reply to the limit of tokens
+        since the model was loaded (``View.encode``); for a sum, over its terms."""
+        match self.scorer:
+            case Model(cut=counts):
+                return counts
+            case Sum(terms=terms):
+                return sum((model.cut for _, model in terms.values()), Counter())
+            case _:
+                return Counter()
+
     def terms(
         self, turns: Sequence[list[Turn]], replies: Sequence[str], slots: Sequence[Slot | None]
     ) -> dict[str, list[float]]:
@@ -202,27 +220,34 @@ def check_device(device: str) -> None:
 
 
 def load(folder: Path, device: str = "cpu") -> RewardModel:
-    """The reward model in ``folder``, an artefact or an export. Raises InputError if it is none."""
+    """The reward model in ``folder``, an artefact or an export. Raises InputError if it is none, or
+    if it is broken."""
     path = folder / "reward.json"
     if not path.is_file():
         raise InputError(
             str(folder), "it holds no reward.json, so it is no reward model", "Give another folder."
         )
-    document = json.loads(path.read_text(encoding="utf-8"))
-    scorer: Scorer
+    with loading(str(folder), "Give an artefact of the stage reward, or what karma export wrote."):
+        document = json.loads(path.read_text(encoding="utf-8"))
+        scorer = _scorer(folder, document, device)
+        return RewardModel(document["name"], scorer, document["mean"], document["deviation"])
+
+
+def _scorer(folder: Path, document: dict[str, Any], device: str) -> Scorer:
     match document["kind"]:
         case "model":
             weights = folder / "model"
-            scorer = Model(weights if weights.is_dir() else folder, view_of(document), device)
+            return Model(weights if weights.is_dir() else folder, view_of(document), device)
         case "random":
-            scorer = Hash(document["seed"])
+            return Hash(document["seed"])
         case "length":
-            scorer = Length()
-        case _:
-            scorer = Sum(
+            return Length()
+        case "sum":
+            return Sum(
                 {
                     name: (weight, load(folder / "terms" / name, device))
                     for name, weight in sorted(document["terms"].items())
                 }
             )
-    return RewardModel(document["name"], scorer, document["mean"], document["deviation"])
+        case kind:
+            raise ValueError(f"there is no kind {kind!r} of reward")

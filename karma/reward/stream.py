@@ -5,17 +5,19 @@ first, each with ``role`` and ``text``) and the fields of its view, null where u
 passed on, other keys are ignored, so that rows of ``conversations.parquet`` can be given as they
 are. A line out holds ``line`` (from 1), ``id`` if there was one, ``reward`` (standardised) and, for
 a weighted sum, ``terms``; for a record that cannot be scored, ``reward`` is null and ``error`` says
-why.
+why, ``id`` too if it can be read.
 """
 
 import json
+import re
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, BinaryIO, Literal, TextIO
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from karma.errors import InputError
 from karma.reward.score import RewardModel
@@ -43,10 +45,17 @@ class Given(BaseModel):
     context: list[GivenTurn] = []
     reply: str
     subreddit: str | None = None
-    depth: float | None = None
+    depth: float | None = Field(default=None, ge=0)
     delay: float | None = None
-    hour: float | None = None
+    hour: float | None = Field(default=None, ge=0, lt=24)
     parent_score: float | None = None
+
+
+class Named(BaseModel):
+    """What is read of a record that cannot be scored."""
+
+    model_config = ConfigDict(strict=True)
+    id: str | int
 
 
 class BadRecordError(Exception):
@@ -77,7 +86,7 @@ class Reader:
     def __call__(self, line: bytes) -> tuple[Given, Slot | None]:
         """The record and its slot. Raises BadRecordError."""
         try:
-            given = Given.model_validate_json(line)
+            given = Given.model_validate_json(line.strip())
         except ValidationError as error:
             raise BadRecordError(_first(error)) from None
         needs = self.model.scorer.needs - given.model_fields_set
@@ -127,8 +136,18 @@ def score_lines(
         if time.monotonic() - told > SECONDS:
             told = time.monotonic()
             say(str(tally))
-    say(f"{tally}; {tally.refused} refused" if tally.refused else str(tally))
+    say("; ".join([str(tally), *_told(tally.refused, model.cut)]))
     return tally
+
+
+def _told(refused: int, cut: Counter[str]) -> list[str]:
+    """What else is said at the end, where it is not nothing."""
+    counts = {
+        "refused": refused,
+        "lost their oldest turns": cut["turns_dropped"],
+        "lost the end of the reply": cut["reply_cut"],
+    }
+    return [f"{count} {words}" for words, count in counts.items() if count]
 
 
 Entry = tuple[dict[str, Any], tuple[Given, Slot | None] | None]
@@ -145,9 +164,17 @@ def _entry(read: Reader, number: int, line: bytes) -> Entry:
     try:
         given, slot = read(line)
     except BadRecordError as error:
-        return {"line": number, "reward": None, "error": str(error)}, None
+        return {"line": number, **_id(line), "reward": None, "error": str(error)}, None
     head: dict[str, Any] = {"line": number}
     return (head | {"id": given.id} if given.id is not None else head), (given, slot)
+
+
+def _id(line: bytes) -> dict[str, str | int]:
+    """The record's ``id``; {} if it has none that can be read."""
+    try:
+        return {"id": Named.model_validate_json(line).id}
+    except ValidationError:
+        return {}
 
 
 def _write(model: RewardModel, entries: list[Entry], sink: TextIO, say: Say, tally: Tally) -> None:
@@ -175,8 +202,12 @@ def _write(model: RewardModel, entries: list[Entry], sink: TextIO, say: Say, tal
 def _first(error: ValidationError) -> str:
     """The first thing that is wrong, by its place."""
     fault = error.errors(include_url=False)[0]
+    if fault["loc"][:1] == ("id",):
+        return "id: it should be a string or a whole number"
     place = ".".join(map(str, fault["loc"]))
     if fault["type"] == "missing" and place == "reply":
         return "it lacks reply"
-    words = fault["msg"][:1].lower() + fault["msg"][1:]
+    # A record is one line, and which one is said beside it.
+    words = re.sub(r" at line 1 (column \d+)$", r" at \1", fault["msg"])
+    words = words[:1].lower() + words[1:]
     return f"{place}: {words}" if place else f"it is no JSON object that can be read ({words})"

@@ -17,11 +17,8 @@ from trl import RewardTrainer
 
 from karma.errors import StageError
 from karma.jobs import Job
-from karma.reward.objectives import Step, centre_loss, pad, pair_loss, regression_loss
+from karma.reward.objectives import Step, centre_loss, pad, pair_loss, passes, regression_loss
 from karma.reward.recipe import Objective
-
-# Steps of so many rows are read in so many parts.
-SPLIT, PARTS = 8, 2
 
 
 @dataclass(frozen=True)
@@ -32,14 +29,15 @@ class Collator:
     targets: np.ndarray
     pad_token: int
 
-    def __call__(self, examples: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
-        """``input_ids`` and ``attention_mask`` (rows, longest), ``targets`` (rows,), ``pairs``."""
+    def __call__(self, examples: list[dict[str, Any]]) -> dict[str, Any]:
+        """``passes``: ``input_ids`` and ``attention_mask`` (rows of the pass, its longest) of each
+        forward pass, rows in the step's order; ``targets`` (rows,), ``pairs`` (pairs, 2)."""
         (step,) = examples
         rows = step["rows"]
-        tokens, mask = pad([self.ids[row] for row in rows], self.pad_token)
+        ids = [self.ids[row] for row in rows]
+        padded = [pad(ids[a:b], self.pad_token) for a, b in passes([len(row) for row in ids])]
         return {
-            "input_ids": tokens,
-            "attention_mask": mask,
+            "passes": [{"input_ids": t, "attention_mask": m} for t, m in padded],
             "targets": torch.tensor(self.targets[rows], dtype=torch.float32),
             "pairs": torch.tensor(step["pairs"], dtype=torch.long).reshape(-1, 2),
         }
@@ -61,13 +59,14 @@ class ValuationTrainer(RewardTrainer):
     def compute_loss(
         self,
         model: torch.nn.Module,
-        inputs: dict[str, torch.Tensor],
+        inputs: dict[str, Any],
         return_outputs: bool = False,
         num_items_in_batch: torch.Tensor | None = None,  # noqa: ARG002 - the trainer passes it
     ) -> Any:
         """The weighted sum of the terms. Raises StageError if it is no number."""
         weights, pairs, targets = self.objective, inputs["pairs"], inputs["targets"]
-        rewards = rewards_of(model, inputs["input_ids"], inputs["attention_mask"])
+        read = [model(**part, use_cache=False).logits for part in inputs["passes"]]
+        rewards = torch.cat(read).squeeze(-1).float()
         margins = weights.margin * (targets[pairs[:, 0]] - targets[pairs[:, 1]])
         terms = {
             "pair_loss": pair_loss(rewards, pairs, margins) / self.mean_pairs,
@@ -97,24 +96,6 @@ class ValuationTrainer(RewardTrainer):
 
     def create_model_card(self, *_: Any, **__: Any) -> None:
         """Write none: the artefact has a card of its own."""
-
-
-def rewards_of(model: torch.nn.Module, tokens: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    """The rewards (rows,) of a step, its shorter half read apart from the longer one.
-
-    Siblings must be in one step, and their replies differ in length: read together, a fifth of
-    what the model reads would be padding.
-    """
-    lengths = mask.sum(dim=1)
-    order = lengths.argsort(stable=True)
-    read = []
-    for part in order.tensor_split(PARTS if len(order) >= SPLIT else 1):
-        longest = int(lengths[part].max())
-        output = model(
-            input_ids=tokens[part, :longest], attention_mask=mask[part, :longest], use_cache=False
-        )
-        read.append(output.logits.squeeze(-1).float())
-    return torch.cat(read)[order.argsort()]
 
 
 class Reporter(TrainerCallback):
