@@ -11,9 +11,9 @@ from typing import Annotated
 
 import typer
 
-from flows import models, planning, running, tracing
+from flows import keeping, models, planning, running, tracing
 from flows.options import HERE, RecipePath, Settings, Workspace, say
-from karma.errors import StageError, UserError
+from karma.errors import BusyError, StageError, UserError
 from karma.recipe import load
 from karma.store import Store
 
@@ -33,7 +33,7 @@ def main() -> None:
     except UserError as error:
         say(f"error: {error}")
         code = 2
-    except StageError as error:
+    except (StageError, BusyError) as error:
         say(f"error: {error}")
         code = 1
     except typer.TyperException as error:
@@ -65,6 +65,7 @@ for command in (
     running.run,
     planning.plan,
     planning.why,
+    keeping.accept,
     tracing.lineage,
     tracing.diff,
     tracing.logs,

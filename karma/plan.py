@@ -19,6 +19,7 @@ import hashlib
 from dataclasses import dataclass, field
 from typing import Any
 
+from karma.acceptance import Acceptance, told
 from karma.dag import Dag, build, fingerprint
 from karma.fingerprint import Cause, differences, key_of
 from karma.nodes import Extent, Node, Source
@@ -41,6 +42,8 @@ class Entry:
     last_seconds: float | None = None
     last_mib: int | None = None
     last_error: str | None = None
+    accepted: list[Acceptance] = field(default_factory=list)
+    """Why the artefact stands for a key that did not make it; empty if a job made it."""
 
     def document(self) -> dict[str, Any]:
         """The entry as ``plan --json`` prints it."""
@@ -55,6 +58,7 @@ class Entry:
             "last_seconds": self.last_seconds,
             "last_mib": self.last_mib,
             "last_error": self.last_error,
+            "accepted": self.accepted,
         }
 
 
@@ -112,9 +116,13 @@ def _states(dag: Dag, store: Store) -> dict[str, Entry]:
     entries: dict[str, Entry] = {}
     for node in dag.nodes.values():
         above = {role: entries[name] for role, name in node.inputs.items()}
-        entries[node.id] = (
-            _source(node, above, store) if node.source else _stage(dag, node, above, store)
-        )
+        if node.source:
+            entries[node.id] = _source(node, above, store)
+            continue
+        if node.stage == "report":
+            accepted = {e.node.id: e.accepted for e in entries.values() if e.accepted}
+            node = told(node, accepted)
+        entries[node.id] = _stage(dag, node, above, store)
     return entries
 
 
@@ -181,11 +189,11 @@ def _stage(dag: Dag, node: Node, above: dict[str, Entry], store: Store) -> Entry
     key = key_of(document)
     record, error = store.record(node.stage, key), store.failure(key)
     if record is not None:
-        digest = record["digest"]
+        digest, known = record["digest"], {**_last(record), "accepted": record.get("accepted", [])}
         if store.intact(digest):
-            return Entry(node, FRESH, key, digest, **_last(record))
+            return Entry(node, FRESH, key, digest, **known)
         gone = Cause(kind="missing", what="files", old=digest, new=None)
-        return Entry(node, MISSING, key, digest, [gone], **_last(record), last_error=error)
+        return Entry(node, MISSING, key, digest, [gone], **known, last_error=error)
     if before is None:
         causes = [Cause(kind="missing", what="never built", old=None, new=None)]
     else:

@@ -4,6 +4,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from karma.acceptance import reasons
 from karma.nodes import STAGES, Node
 from karma.store import read_json
 
@@ -97,7 +98,11 @@ def evaluation(run: "Run", node: Node, record: dict[str, Any]) -> dict[str, Any]
 
 def end(run: "Run", status: str, note: str, artifacts: list[str]) -> dict[str, Any]:
     """The end of the parent run; what was cached is listed with links to the runs that made it."""
-    cached = [(n, o.key) for n, o in run.outcomes.items() if o.key and not o.ran]
+    cached = [(n, o.origin) for n, o in run.outcomes.items() if o.key and not o.ran]
+    accepted = run.accepted()
+    if accepted:
+        note += "\n\nAccepted, not made anew:\n"
+        note += "\n".join(f"- {name}: {reasons(steps)}" for name, steps in accepted.items())
     return {
         "kind": "end",
         "keys": [run.id],
@@ -168,7 +173,7 @@ def _place(run: "Run", name: str) -> str:
 
 
 def _key(run: "Run", name: str) -> str:
-    return run.outcomes[name].key if name in run.outcomes else ""
+    return run.outcomes[name].origin if name in run.outcomes else ""
 
 
 def tags(run: "Run", node: Node) -> dict[str, str]:
