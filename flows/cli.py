@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from flows import keeping, models, planning, running, tracing
+from flows import accepting, keeping, models, planning, running, tracing
 from flows.options import HERE, RecipePath, Settings, Workspace, say
 from karma.errors import BusyError, StageError, UserError
 from karma.recipe import load
@@ -65,7 +65,10 @@ for command in (
     running.run,
     planning.plan,
     planning.why,
-    keeping.accept,
+    accepting.accept,
+    keeping.verify,
+    keeping.gc,
+    keeping.keep,
     tracing.lineage,
     tracing.diff,
     tracing.logs,

@@ -144,7 +144,7 @@ def _adopt(recipe: str, store: Store, instance: str, record: dict[str, Any]) -> 
     def busy(holder: str) -> None:
         raise BusyError(f"{instance}: {holder} is building it; wait for it, or stop it first.")
 
-    with store.lock(record["key"], busy):
+    with store.lock(record["key"], busy), store.held():
         if not store.adopt(record):
             return False
         store.set_ref(recipe, instance, record["key"], record["digest"])

@@ -156,7 +156,9 @@ def _source(run: Run, node: Node) -> Outcome:
 
 def _stage(run: Run, node: Node) -> Outcome:
     key, _ = _key(run, node)
-    record = run.store.record(node.stage, key)
+    with run.store.held():
+        run.journal.use(key)
+        record = run.store.record(node.stage, key)
     forced = node.id in run.selection.forced(run.dag)
     whole = record is not None and (node.stage != "report" or run.store.intact(record["digest"]))
     if record is not None and whole and not forced:
