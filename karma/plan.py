@@ -153,7 +153,7 @@ def source_digest(source: Source, store: Store, files: dict[str, Any]) -> str | 
     if source.revision:
         return hashlib.sha256(source.revision.encode()).hexdigest()
     if source.member:
-        return _joint({n: f["sha256"] for n, f in files.items() if _counts(source, n)})
+        return _joint({n: f["sha256"] for n, f in files.items() if counts(source, n)})
     digests = {}
     for path in source.files:
         known = store.known_digest(path)
@@ -163,7 +163,7 @@ def source_digest(source: Source, store: Store, files: dict[str, Any]) -> str | 
     return _joint(digests)
 
 
-def _counts(source: Source, name: str) -> bool:
+def counts(source: Source, name: str) -> bool:
     """Whether a file of the simulator's artefact belongs to this input."""
     if not source.patterns:
         return name == source.member
