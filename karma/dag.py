@@ -18,6 +18,7 @@ and ``prompts/overlap``, whether unexposed text holds Reddit's, are read by the 
 import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +98,7 @@ def fingerprint(node: Node, recipe: Recipe, digests: dict[str, str]) -> dict[str
     return document
 
 
+@cache
 def _statements(stage: str) -> list[Path]:
     sql = PROJECT / "sql"
     return sorted([*sql.glob(f"{stage}/*.sql"), *sql.glob(f"checks/{stage}_*.sql")])

@@ -91,12 +91,21 @@ def _unneeded(entry: Entry) -> bool:
 def plan(name: str, recipe: Recipe, store: Store) -> Plan:
     """The plan of a recipe, with one ``threads`` entry while the dumps are not there."""
     first = build(name, recipe)
-    entries = _states(first, store)
-    extents = known_extents(first, store, {e.node.id: e.key for e in entries.values()})
+    dumps = _states(first, store, _behind_dumps(first))
+    extents = known_extents(first, store, {e.node.id: e.key for e in dumps.values()})
     if extents is None:
-        return Plan(first, entries)
+        return Plan(first, _states(first, store, set(first.nodes)))
     dag = build(name, recipe, extents)
-    return Plan(dag, _states(dag, store))
+    return Plan(dag, _states(dag, store, set(dag.nodes)))
+
+
+def _behind_dumps(dag: Dag) -> set[str]:
+    """The dumps and what they are made from: all that has to be known for the thread ranges."""
+    found = {node.id for node in dag.nodes.values() if node.stage == "dumps"}
+    for node in reversed(dag.nodes.values()):
+        if node.id in found:
+            found.update(node.inputs.values())
+    return found
 
 
 def known_extents(dag: Dag, store: Store, keys: dict[str, str | None]) -> dict[str, Extent] | None:
@@ -112,9 +121,10 @@ def known_extents(dag: Dag, store: Store, keys: dict[str, str | None]) -> dict[s
     return extents
 
 
-def _states(dag: Dag, store: Store) -> dict[str, Entry]:
+def _states(dag: Dag, store: Store, names: set[str]) -> dict[str, Entry]:
+    """What the plan says of ``names``, which hold all that they are made from."""
     entries: dict[str, Entry] = {}
-    for node in dag.nodes.values():
+    for node in (node for node in dag.nodes.values() if node.id in names):
         above = {role: entries[name] for role, name in node.inputs.items()}
         if node.source:
             entries[node.id] = _source(node, above, store)
