@@ -80,14 +80,11 @@ def fingerprint(node: Node, recipe: Recipe, digests: dict[str, str]) -> dict[str
     """Everything that can change what ``node`` makes; ``digests`` maps its roles."""
     stage = STAGES[node.stage]
     module = node.job.split(":")[0]
-    modules: dict[str, str] = {}
-    for root in (module, *node.modules):
-        modules |= code(root)
     document: dict[str, Any] = {
         "stage": node.stage,
         "job": node.job,
         "config": node.config,
-        "code": modules,
+        "code": _code((module, *node.modules)),
         "sql": {relative(path): text_digest(path) for path in _statements(node.stage)},
         "file": {name: text_digest(PROJECT / name) for name in node.files},
         "input": digests,
@@ -96,6 +93,12 @@ def fingerprint(node: Node, recipe: Recipe, digests: dict[str, str]) -> dict[str
     if stage.trained:
         document["compute"] = recipe.compute
     return document
+
+
+@cache
+def _code(roots: tuple[str, ...]) -> dict[str, str]:
+    """The modules that some modules import, with their digests."""
+    return {name: digest for root in roots for name, digest in code(root).items()}
 
 
 @cache

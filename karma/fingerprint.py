@@ -93,7 +93,6 @@ def edited(document: dict[str, Any], kinds: tuple[str, ...] = ("code", "sql", "f
     return found
 
 
-@cache
 def code(module: str) -> dict[str, str]:
     """Each module of ``karma`` that ``module`` imports, transitively, with its own digest."""
     found: dict[str, str] = {}

@@ -146,7 +146,8 @@ def test_the_document_of_the_plan_has_the_fields_of_the_contract(filled):
     assert (document["schema"], document["recipe"]) == (1, "smoke")
     fields = {"id", "stage", "state", "key", "digest", "causes", "inputs"}
     assert all(
-        set(s) == fields | {"last_seconds", "last_mib", "last_error"} for s in document["stages"]
+        set(s) == fields | {"last_seconds", "last_mib", "last_error", "accepted"}
+        for s in document["stages"]
     )
 
 
