@@ -40,11 +40,11 @@ class Accepted:
 def accept(
     plan: Plan, store: Store, part: str, because: str, also: tuple[str, ...] = ()
 ) -> list[Accepted]:
-    """Accept what is stale of ``part``, a stage or the beginning of an instance's id; all or none.
+    """Accept what is stale of ``part``, a stage or the beginning of an instance's id.
 
     ``also`` names other kinds of causes that are accepted as well. What was never built is left
-    out. Raises RecipeError or InputError where an instance must not be accepted, BusyError if
-    a run is building one.
+    out. Raises RecipeError or InputError where an instance must not be accepted, and then accepts
+    none; BusyError at the first that a run is building.
     """
     if not because.strip():
         raise RecipeError("--because", "it is empty", "Say why the change cannot matter.")

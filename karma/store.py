@@ -8,7 +8,7 @@ Layout below the root (the workspace):
     records/<stage>/replaced/      those of other bytes whose key was built anew
     refs/<recipe>/<instance>.json  the last key of an instance: the "old" of ``karma why``
     uses/<recipe>/<instance>/<key> empty; when a run of the recipe last needed what the key made
-    kept/<name>.json               reports that ``karma gc`` leaves alone, with all that is behind
+    kept/<digest>.json             reports that ``karma gc`` leaves alone, with all that is behind
     tries/<recipe>/<instance>.json the key that it was last run under, finished or not
     runs/<key>.json                the MLflow run that made the record's artefact
     scratch/<key>/                 a job in work: out/, state/ (checkpoints), log.txt, failure.json
