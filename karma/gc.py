@@ -36,7 +36,8 @@ def remove(store: Store, items: list[Item], forgotten: tuple[str, ...] = ()) -> 
             _move(store.root / "refs" / recipe, aside / "refs" / recipe)
         chosen = [item for item in items if (item.key, item.digest) in free]
         taken = [item for item in chosen if _take(holdings, item, aside)]
-    shutil.rmtree(aside)
+    # Another gc may have found it and be at it too; what is left the next one finds.
+    shutil.rmtree(aside, ignore_errors=True)
     return taken
 
 

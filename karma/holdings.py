@@ -102,5 +102,5 @@ def _unrecorded(path: Path) -> Item:
 
 
 def _unfinished(path: Path) -> Item:
-    when = path.stat().st_mtime
+    when = path.stat().st_mtime if path.exists() else 0.0  # its job may just have ended
     return Item(NOBODY, UNFINISHED, path.name[:16], path.name, "", size(path), when)

@@ -3,6 +3,7 @@
 Several records may have made the same bytes; any of them says truly what those can be made of.
 """
 
+import contextlib
 import re
 from collections import defaultdict
 from collections.abc import Iterator
@@ -39,7 +40,8 @@ def uses(store: Store) -> dict[str, list[Use]]:
     for path in root.rglob("*"):
         if re.fullmatch(r"[0-9a-f]{64}", path.name) and path.is_file():
             recipe, *parts = path.relative_to(root).parts[:-1]
-            found[path.name].append(Use(recipe, "/".join(parts), path.stat().st_mtime))
+            with contextlib.suppress(FileNotFoundError):  # gc has just removed it
+                found[path.name].append(Use(recipe, "/".join(parts), path.stat().st_mtime))
     return {key: sorted(those, key=lambda use: -use.when) for key, those in found.items()}
 
 

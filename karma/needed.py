@@ -10,6 +10,7 @@ have to be made again. The simulator's dumps are files of one artefact of ``worl
 their own digests.
 """
 
+import contextlib
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -68,8 +69,9 @@ def _roots(store: Store, forgotten: set[str]) -> Iterator[tuple[str, str]]:
         if ref is not None and recipe not in forgotten:
             yield ref["key"], recipe
     for path in (store.root / "open").glob("*/used.txt"):
-        for key in path.read_text(encoding="utf-8").split():
-            yield key, "a run at work"
+        with contextlib.suppress(FileNotFoundError):  # the run has just ended
+            for key in path.read_text(encoding="utf-8").split():
+                yield key, "a run at work"
     for path in (*store.root.glob("outbox/*.json*"), *store.root.glob("open/*/*.json")):
         try:
             entry = read_json(path)

@@ -4,6 +4,7 @@ Only reads, and can run beside a pipeline: what a run adds meanwhile is whole or
 what ``karma gc`` removes meanwhile is not told as damage.
 """
 
+import contextlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
@@ -89,8 +90,13 @@ def verify(store: Store, progress: Progress = _silent) -> Verified:
 
 
 def size(folder: Path) -> int:
-    """The bytes of the files below a folder."""
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    """The bytes of the files below a folder; what vanishes meanwhile does not count."""
+    found = 0
+    with contextlib.suppress(FileNotFoundError):
+        for path in folder.rglob("*"):
+            with contextlib.suppress(FileNotFoundError):
+                found += path.stat().st_size if path.is_file() else 0
+    return found
 
 
 def _references(store: Store, references: dict[tuple[str, str], Path]) -> list[Finding]:
