@@ -5,7 +5,7 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-all lint bench-dumps bench-evals planted planted-off bench-reward bench-ppo
+.PHONY: help setup run test test-all lint bench-dumps bench-evals planted planted-off bench-reward bench-ppo bench-plan
 
 help:
 	@echo "make run          install, then run $(RECIPE) from raw input to report"
@@ -16,6 +16,7 @@ help:
 	@echo "make planted      the report against a world of known truth (an hour); planted-off: its controls"
 	@echo "make bench-evals  evaluation against lm-evaluation-harness"
 	@echo "make bench-reward training a reward model against TRL's RewardTrainer"
+	@echo "make bench-plan   knowing what is stale against DVC"
 	@echo "make bench-ppo    a step of PPO against the last PPOTrainer of TRL"
 
 setup: $(INSTALLED)
@@ -66,3 +67,6 @@ bench-dumps: setup
 
 bench-ppo: setup
 	$(BIN)/python -m tests.bench.ppo
+
+bench-plan: setup
+	$(BIN)/python -m tests.bench.plan

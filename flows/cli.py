@@ -11,9 +11,9 @@ from typing import Annotated
 
 import typer
 
-from flows import deploy, models, planning, running, status, tracing
+from flows import accepting, deploy, keeping, models, planning, running, status, tracing
 from flows.options import HERE, RecipePath, Settings, Workspace, say
-from karma.errors import StageError, UserError
+from karma.errors import BusyError, StageError, UserError
 from karma.links import PORT
 from karma.recipe import load
 from karma.store import Store
@@ -34,7 +34,7 @@ def main() -> None:
     except UserError as error:
         say(f"error: {error}")
         code = 2
-    except StageError as error:
+    except (StageError, BusyError) as error:
         say(f"error: {error}")
         code = 1
     except typer.TyperException as error:
@@ -66,6 +66,10 @@ for command in (
     running.run,
     planning.plan,
     planning.why,
+    accepting.accept,
+    keeping.verify,
+    keeping.gc,
+    keeping.keep,
     tracing.lineage,
     tracing.diff,
     tracing.logs,

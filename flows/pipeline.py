@@ -22,7 +22,7 @@ from prefect.logging.handlers import APILogHandler
 from prefect.states import Completed, Crashed, Failed
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
-from karma import history, lineage
+from karma import history, lineage, lineage_page
 from karma.address import public
 from karma.dag import Dag, build
 from karma.errors import CheckError, InputError, StageError
@@ -135,7 +135,8 @@ def _close_parent(run: Run) -> None:
     asked = "All instances are" if run.selection.whole else f"All of {run.selection.words} is"
     note = f"Failed:\n{holes}" if holes else f"{asked} up to date."
     page = run.store.root / "pages" / f"{run.id}-lineage.html"
-    drawn = lineage.page(plan(run.dag.recipe, run.dag.settings, run.store))
+    made = plan(run.dag.recipe, run.dag.settings, run.store)
+    drawn = lineage_page.page(lineage.document(made, run.store))
     try:
         write_atomically(page, drawn.encode())
     except OSError as error:

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from flows.options import HERE, Instance, Json, RecipePath, Settings, Workspace, opened
+from karma.acceptance import reasons
 from karma.plan import FAILED, FRESH, Entry
 from karma.plan import plan as make_plan
 from karma.selection import Selection, Work, work
@@ -75,7 +76,8 @@ def show(found: Work) -> None:
     """Print what a run would do: a line an instance, then what they come to."""
     for entry in found.plan.entries.values():
         name = entry.node.id
-        if found.runs[name] == "no" and (entry.state == FRESH or not found.selection.whole):
+        unchanged = entry.state == FRESH or not found.selection.whole
+        if found.runs[name] == "no" and unchanged and not entry.accepted:
             continue
         print(f"{entry.state:<8} {name:<44} {_took(entry):>18}  {_because(entry, found)}".rstrip())
     print(_sum(found))
@@ -96,6 +98,8 @@ def _because(entry: Entry, found: Work) -> str:
     told = ", ".join(words) + (f" and {more} more (karma why)" if more else "")
     if entry.state != FRESH:
         return told
+    if found.runs[entry.node.id] == "no":
+        return f"accepted: {reasons(entry.accepted)}"
     forced = entry.node.id in found.selection.forced(found.plan.dag)
     return "forced" if forced else "if what is forced before it differs"
 

@@ -58,7 +58,7 @@ def run(
 
         cards()
     if not found.those("yes", "maybe"):
-        say_nothing_ran(found)
+        say_nothing_ran(found, store)
         flush(store)
         digest = found.plan.entries["report"].digest
         return conclude(document, digest, store, workspace)
@@ -71,9 +71,13 @@ def _stages(found: Work) -> list[str]:
     return [entry.node.stage for entry in entries if entry.node.source is None]
 
 
-def say_nothing_ran(found: Work) -> None:
+def say_nothing_ran(found: Work, store: Store) -> None:
+    """Say so, and remember for ``karma gc`` that all of it was needed."""
     dag = found.plan.dag
     chosen = found.selection.chosen(dag)
+    for entry in found.plan.entries.values():
+        if entry.key is not None and entry.node.id in chosen:
+            store.use(dag.recipe, entry.node.id, entry.key)
     which = "" if found.selection.whole else f" of {found.selection.words}"
     print(f"{dag.recipe}: all {len(chosen)} instances{which} are up to date; nothing ran.")
 

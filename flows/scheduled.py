@@ -58,7 +58,7 @@ def _bring_up_to_date(document: Recipe, name: str, store: Store) -> State[Any]:
     found = work(plan(name, document, store), Selection())
     running.refuse_missing(found)
     if not found.those("yes", "maybe"):
-        running.say_nothing_ran(found)
+        running.say_nothing_ran(found, store)
         running.flush(store)
         history.idle(store, name, len(found.plan.entries))
         code = conclude(document, found.plan.entries["report"].digest, store, store.root)

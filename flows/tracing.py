@@ -2,46 +2,68 @@
 
 import json
 import sys
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 
 from flows.options import HERE, Instance, Json, RecipePath, Settings, Workspace, opened
-from karma.store import Store
+from karma.plan import Plan
+from karma.plan import plan as make_plan
+from karma.store import Store, write_atomically
 
 
 def lineage(
     recipe: RecipePath,
-    instance: Annotated[str | None, typer.Argument(help="Without it, the whole graph.")] = None,
+    instance: Annotated[
+        str | None,
+        typer.Argument(
+            help="An instance; a cell of the report, MODEL:BENCHMARK; a number of its headline; or "
+            "digits of a key or digest, of this recipe or any other. Without it, the whole graph."
+        ),
+    ] = None,
     settings: Settings = None,
     workspace: Workspace = HERE,
     as_json: Json = False,
+    page: Annotated[
+        Path | None,
+        typer.Option("--html", metavar="FILE", help="Write a page with the graph drawn."),
+    ] = None,
 ) -> int:
-    """The graph behind an artefact: up to the dump files and down to the report.
+    """What an artefact was made from, up to the dump files, and all that was made from it.
 
-    Example: karma lineage flows/recipes/smoke.yaml policy/reddit/context/0
+    Files stand with their bytes and SHA-256.
+
+    Example: karma lineage flows/recipes/smoke.yaml policy/reddit/context/0:humor --html humor.html
     """
-    from karma import lineage as graph
-    from karma.dag import find
-    from karma.plan import plan
+    from karma import lineage_page
 
     document, store = opened(recipe, settings, workspace)
-    made = plan(recipe.stem, document, store)
-    if instance is None:
-        up, down = list(made.dag.nodes), []
-    else:
-        node = find(made.dag, instance)
-        up, down = graph.above(made.dag, node.id), graph.below(made.dag, node.id)
+    graph = _graph(make_plan(recipe.stem, document, store), store, instance)
+    if page is not None:
+        write_atomically(page, lineage_page.page(graph).encode())
     if as_json:
-        print(json.dumps(graph.document(made, [*up, *down]), indent=1))
-        return 0
-    for title, names in (("made from", up), ("made of it", down)):
-        if names and instance is not None:
-            print(f"{title}:")
-        for name in names:
-            entry = made.entries[name]
-            print(f"  {entry.state:<8} {name:<44} {(entry.digest or '')[:16]}")
+        print(json.dumps(graph, indent=1))
+    elif page is not None:
+        print(f"{page}: written.")
+    else:
+        print("\n".join(lineage_page.text(graph)))
     return 0
+
+
+def _graph(made: Plan, store: Store, instance: str | None) -> dict[str, Any]:
+    """The graph of an instance of the recipe, or the store's of a digest that it does not have."""
+    from karma import lineage as graph
+    from karma.ancestry import Ancestry
+    from karma.known import find
+    from karma.locate import instance as meant
+
+    if instance is None:
+        return graph.document(made, store)
+    name = meant(made, store, instance)
+    if name is not None:
+        return graph.document(made, store, name)
+    return Ancestry(store).document(find(store, instance)["digest"])
 
 
 def diff(

@@ -19,6 +19,7 @@ simulated world ``evals`` also asks the reward models one thing (``karma.evals.s
 import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -82,14 +83,11 @@ def fingerprint(node: Node, recipe: Recipe, digests: dict[str, str]) -> dict[str
     """Everything that can change what ``node`` makes; ``digests`` maps its roles."""
     stage = STAGES[node.stage]
     module = node.job.split(":")[0]
-    modules: dict[str, str] = {}
-    for root in (module, *node.modules):
-        modules |= code(root)
     document: dict[str, Any] = {
         "stage": node.stage,
         "job": node.job,
         "config": node.config,
-        "code": modules,
+        "code": _code((module, *node.modules)),
         "sql": {relative(path): text_digest(path) for path in _statements(node.stage)},
         "file": {name: text_digest(PROJECT / name) for name in node.files},
         "input": digests,
@@ -100,6 +98,13 @@ def fingerprint(node: Node, recipe: Recipe, digests: dict[str, str]) -> dict[str
     return document
 
 
+@cache
+def _code(roots: tuple[str, ...]) -> dict[str, str]:
+    """The modules that some modules import, with their digests."""
+    return {name: digest for root in roots for name, digest in code(root).items()}
+
+
+@cache
 def _statements(stage: str) -> list[Path]:
     sql = PROJECT / "sql"
     return sorted([*sql.glob(f"{stage}/*.sql"), *sql.glob(f"checks/{stage}_*.sql")])

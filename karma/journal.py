@@ -65,6 +65,17 @@ class Journal:
             self._unwritten[name] = entry
             self._complain(error)
 
+    def use(self, key: str) -> None:
+        """Tell ``karma gc`` that the run needs what ``key`` made or will make.
+
+        To be called under ``Store.held`` before its record is looked for.
+        """
+        try:
+            with (self._folder / "used.txt").open("a", encoding="utf-8") as file:
+                file.write(f"{key}\n")
+        except OSError as error:
+            self._complain(error)
+
     def tell(self, name: str) -> None:
         """Move a prepared entry to the outbox, now that what it tells of is there."""
         path = self._folder / f"{name}.json"

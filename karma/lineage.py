@@ -1,24 +1,19 @@
 """The graph behind an artefact: up to the files that it was made from, down to what was made of it.
 
-Text for the terminal, a document for programs, and one HTML page with the graph drawn in SVG, which
-is attached to the MLflow run because MLflow draws no graph.
+    a recipe's graph    from its plan: every instance, with the state that it is in
+    elsewhere           from the store's records (``ancestry``): other recipes, earlier settings
+
+One document for both, which text, JSON and the drawn page (``lineage_page``) show.
 """
 
-import html
 from typing import Any
 
+from karma.ancestry import Ancestry
 from karma.dag import Dag
-from karma.plan import Plan
+from karma.plan import Entry, Plan, counts
+from karma.store import Store
 
-COLUMN, ROW, WIDTH, HEIGHT = 230, 30, 200, 22  # pixels of the drawing
-
-COLORS = {
-    "FRESH": "#2e7d32",
-    "STALE": "#c77700",
-    "MISSING": "#c77700",
-    "PENDING": "#78909c",
-    "FAILED": "#c62828",
-}
+Document = dict[str, Any]
 
 
 def above(dag: Dag, instance: str) -> list[str]:
@@ -42,27 +37,62 @@ def below(dag: Dag, instance: str) -> list[str]:
     return [name for name in dag.nodes if name in wanted and name != instance]
 
 
-def document(plan: Plan, names: list[str]) -> dict[str, Any]:
-    """The part of the graph that ``names`` span: nodes with state and digest, and edges."""
-    chosen = set(names)
-    nodes = []
-    for name in names:
-        entry = plan.entries[name]
-        node: dict[str, Any] = {"id": name, "stage": entry.node.stage, "state": entry.state}
-        node |= {"key": entry.key, "digest": entry.digest}
-        if entry.node.source is not None:
-            node["files"] = [
-                {"path": str(path), "bytes": path.stat().st_size if path.exists() else None}
-                for path in entry.node.source.files
-            ]
-        nodes.append(node)
+def document(plan: Plan, store: Store, focus: str | None = None) -> Document:
+    """The whole graph of a plan, or what is above and below ``focus``: nodes with state, digest and
+    files, and edges. What was made from ``focus`` elsewhere stands apart, without edges.
+    """
+    up = set(above(plan.dag, focus)) if focus else set(plan.dag.nodes)
+    spanned = up | set(below(plan.dag, focus)) if focus else up
+    names = [name for name in plan.dag.nodes if name in spanned]
     edges = [
-        {"from": above, "to": name, "role": role}
+        {"from": source, "to": name, "role": role}
         for name in names
-        for role, above in plan.dag.nodes[name].inputs.items()
-        if above in chosen
+        for role, source in plan.dag.nodes[name].inputs.items()
+        if source in names
     ]
-    return {"schema": 1, "recipe": plan.dag.recipe, "nodes": nodes, "edges": edges}
+    nodes = [_node(plan, store, name, focus, up) for name in names]
+    found: Document = {"schema": 1, "recipe": plan.dag.recipe, "focus": focus}
+    found |= {"nodes": nodes, "edges": edges}
+    digest = plan.entries[focus].digest if focus else None
+    if digest is not None:
+        here = {entry.digest for entry in plan.entries.values()}
+        found["elsewhere"] = [n for n in Ancestry(store).below(digest) if n["digest"] not in here]
+    return found
+
+
+def _node(plan: Plan, store: Store, name: str, focus: str | None, up: set[str]) -> Document:
+    entry = plan.entries[name]
+    side = "self" if name == focus else "up" if name in up else "down"
+    node: Document = {"id": name, "stage": entry.node.stage, "state": entry.state}
+    node |= {"key": entry.key, "digest": entry.digest, "side": side}
+    if entry.node.source is not None:
+        node["files"] = _files(plan, store, entry)
+    return {**node, "accepted": entry.accepted} if entry.accepted else node
+
+
+def _files(plan: Plan, store: Store, entry: Entry) -> list[Document]:
+    """The files of an input; what was not hashed yet, or has changed since, has no SHA-256."""
+    source = entry.node.source
+    assert source is not None
+    if source.member:
+        return [
+            {"path": f"{name}/{file}", "bytes": facts["size"], "sha256": facts["sha256"]}
+            for name in entry.node.inputs.values()
+            for file, facts in _manifest(plan, store, name).items()
+            if counts(source, file)
+        ]
+    return [
+        {"path": str(path), "bytes": path.stat().st_size, "sha256": store.known_digest(path)}
+        for path in source.files
+        if path.exists()
+    ]
+
+
+def _manifest(plan: Plan, store: Store, name: str) -> Document:
+    """The files of an artefact by its record, also where they are gone."""
+    entry = plan.entries[name]
+    record = store.record(entry.node.stage, entry.key) if entry.key else None
+    return record["files"] if record else {}
 
 
 def reaches_reddit_only_through_reward(dag: Dag) -> list[str]:
@@ -86,58 +116,3 @@ def reaches_reddit_only_through_reward(dag: Dag) -> list[str]:
                 break
             waiting.extend(dag.nodes[name].inputs.values())
     return guilty
-
-
-def page(plan: Plan) -> str:
-    """The whole graph as one HTML page that needs nothing from elsewhere."""
-    places = _places(plan.dag)
-    width = COLUMN * (1 + max(column for column, _ in places.values()))
-    height = ROW * (2 + max(row for _, row in places.values()))
-    edges = "".join(
-        _edge(places[above], places[node.id])
-        for node in plan.dag.nodes.values()
-        for above in dict.fromkeys(node.inputs.values())
-    )
-    boxes = "".join(_box(plan, name, place) for name, place in places.items())
-    return (
-        "<!doctype html><html lang=en><meta charset=utf-8>"
-        f"<title>Lineage of {html.escape(plan.dag.recipe)}</title>"
-        "<style>body{font:14px system-ui,sans-serif;margin:24px;color:#222;background:#fff}"
-        "text{font:11px system-ui,sans-serif}path{fill:none;stroke:#b0bec5;stroke-width:1}"
-        "rect{fill:#fff;stroke-width:1.4}</style>"
-        f"<h1>Lineage of {html.escape(plan.dag.recipe)}</h1>"
-        "<p>Inputs on the left, the report on the right. Point at a box for its digest.</p>"
-        f"<svg width={width} height={height} role=img>{edges}{boxes}</svg></html>\n"
-    )
-
-
-def _places(dag: Dag) -> dict[str, tuple[int, int]]:
-    """Column and row of each node: one to the right of its inputs, in order of appearance."""
-    depth: dict[str, int] = {}
-    rows: dict[int, int] = {}
-    places = {}
-    for node in dag.nodes.values():
-        depth[node.id] = 1 + max((depth[name] for name in node.inputs.values()), default=-1)
-        row = rows.get(depth[node.id], 0)
-        rows[depth[node.id]] = row + 1
-        places[node.id] = (depth[node.id], row)
-    return places
-
-
-def _edge(start: tuple[int, int], end: tuple[int, int]) -> str:
-    x1, y1 = start[0] * COLUMN + WIDTH, start[1] * ROW + HEIGHT // 2 + 4
-    x2, y2 = end[0] * COLUMN, end[1] * ROW + HEIGHT // 2 + 4
-    middle = (x1 + x2) // 2
-    return f'<path d="M{x1} {y1}C{middle} {y1} {middle} {y2} {x2} {y2}"/>'
-
-
-def _box(plan: Plan, name: str, place: tuple[int, int]) -> str:
-    entry = plan.entries[name]
-    x, y = place[0] * COLUMN, place[1] * ROW + 4
-    label = name if len(name) <= 34 else name[:33] + "…"
-    title = f"{name}: {entry.state}, digest {entry.digest or 'none'}"
-    return (
-        f'<g><title>{html.escape(title)}</title><rect x="{x}" y="{y}" width="{WIDTH}" '
-        f'height="{HEIGHT}" rx="4" stroke="{COLORS[entry.state]}"/>'
-        f'<text x="{x + 6}" y="{y + 15}">{html.escape(label)}</text></g>'
-    )

@@ -1,6 +1,7 @@
 """What the DAG is made of: stages, their instances, and the inputs that they read."""
 
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -108,6 +109,7 @@ def relative(path: Path) -> str:
     return path.relative_to(PROJECT).as_posix()
 
 
+@cache
 def beside(folder: str) -> tuple[str, ...]:
     """The files of a folder of the project that are no code: templates, lists."""
     found = (p for p in (PROJECT / folder).glob("*") if p.is_file() and p.suffix != ".py")

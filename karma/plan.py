@@ -19,6 +19,7 @@ import hashlib
 from dataclasses import dataclass, field
 from typing import Any
 
+from karma.acceptance import Acceptance, told
 from karma.dag import Dag, build, fingerprint
 from karma.fingerprint import Cause, differences, key_of
 from karma.nodes import Extent, Node, Source
@@ -41,6 +42,8 @@ class Entry:
     last_seconds: float | None = None
     last_mib: int | None = None
     last_error: str | None = None
+    accepted: list[Acceptance] = field(default_factory=list)
+    """Why the artefact stands for a key that did not make it; empty if a job made it."""
 
     def document(self) -> dict[str, Any]:
         """The entry as ``plan --json`` prints it."""
@@ -55,6 +58,7 @@ class Entry:
             "last_seconds": self.last_seconds,
             "last_mib": self.last_mib,
             "last_error": self.last_error,
+            "accepted": self.accepted,
         }
 
 
@@ -87,12 +91,21 @@ def _unneeded(entry: Entry) -> bool:
 def plan(name: str, recipe: Recipe, store: Store) -> Plan:
     """The plan of a recipe, with one ``threads`` entry while the dumps are not there."""
     first = build(name, recipe)
-    entries = _states(first, store)
-    extents = known_extents(first, store, {e.node.id: e.key for e in entries.values()})
+    dumps = _states(first, store, _behind_dumps(first))
+    extents = known_extents(first, store, {e.node.id: e.key for e in dumps.values()})
     if extents is None:
-        return Plan(first, entries)
+        return Plan(first, _states(first, store, set(first.nodes)))
     dag = build(name, recipe, extents)
-    return Plan(dag, _states(dag, store))
+    return Plan(dag, _states(dag, store, set(dag.nodes)))
+
+
+def _behind_dumps(dag: Dag) -> set[str]:
+    """The dumps and what they are made from: all that has to be known for the thread ranges."""
+    found = {node.id for node in dag.nodes.values() if node.stage == "dumps"}
+    for node in reversed(dag.nodes.values()):
+        if node.id in found:
+            found.update(node.inputs.values())
+    return found
 
 
 def known_extents(dag: Dag, store: Store, keys: dict[str, str | None]) -> dict[str, Extent] | None:
@@ -108,13 +121,18 @@ def known_extents(dag: Dag, store: Store, keys: dict[str, str | None]) -> dict[s
     return extents
 
 
-def _states(dag: Dag, store: Store) -> dict[str, Entry]:
+def _states(dag: Dag, store: Store, names: set[str]) -> dict[str, Entry]:
+    """What the plan says of ``names``, which hold all that they are made from."""
     entries: dict[str, Entry] = {}
-    for node in dag.nodes.values():
+    for node in (node for node in dag.nodes.values() if node.id in names):
         above = {role: entries[name] for role, name in node.inputs.items()}
-        entries[node.id] = (
-            _source(node, above, store) if node.source else _stage(dag, node, above, store)
-        )
+        if node.source:
+            entries[node.id] = _source(node, above, store)
+            continue
+        if node.stage == "report":
+            accepted = {e.node.id: e.accepted for e in entries.values() if e.accepted}
+            node = told(node, accepted)
+        entries[node.id] = _stage(dag, node, above, store)
     return entries
 
 
@@ -145,7 +163,7 @@ def source_digest(source: Source, store: Store, files: dict[str, Any]) -> str | 
     if source.revision:
         return hashlib.sha256(source.revision.encode()).hexdigest()
     if source.member:
-        return _joint({n: f["sha256"] for n, f in files.items() if _counts(source, n)})
+        return _joint({n: f["sha256"] for n, f in files.items() if counts(source, n)})
     digests = {}
     for path in source.files:
         known = store.known_digest(path)
@@ -155,7 +173,7 @@ def source_digest(source: Source, store: Store, files: dict[str, Any]) -> str | 
     return _joint(digests)
 
 
-def _counts(source: Source, name: str) -> bool:
+def counts(source: Source, name: str) -> bool:
     """Whether a file of the simulator's artefact belongs to this input."""
     if not source.patterns:
         return name == source.member
@@ -181,11 +199,11 @@ def _stage(dag: Dag, node: Node, above: dict[str, Entry], store: Store) -> Entry
     key = key_of(document)
     record, error = store.record(node.stage, key), store.failure(key)
     if record is not None:
-        digest = record["digest"]
+        digest, known = record["digest"], {**_last(record), "accepted": record.get("accepted", [])}
         if store.intact(digest):
-            return Entry(node, FRESH, key, digest, **_last(record))
+            return Entry(node, FRESH, key, digest, **known)
         gone = Cause(kind="missing", what="files", old=digest, new=None)
-        return Entry(node, MISSING, key, digest, [gone], **_last(record), last_error=error)
+        return Entry(node, MISSING, key, digest, [gone], **known, last_error=error)
     if before is None:
         causes = [Cause(kind="missing", what="never built", old=None, new=None)]
     else:

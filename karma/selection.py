@@ -45,7 +45,7 @@ class Selection:
         """The instances that may run."""
         if self.whole:
             return set(dag.nodes)
-        found = set(_named(dag, (*self.only, *self.start)))
+        found = set(named(dag, (*self.only, *self.start)))
         if self.start:
             for node in dag.nodes.values():
                 if found.intersection(node.inputs.values()):
@@ -62,14 +62,14 @@ class Selection:
 
     def forced(self, dag: Dag) -> set[str]:
         """The instances that run although they are fresh."""
-        return set(_named(dag, self.force))
+        return set(named(dag, self.force))
 
 
 EVERYTHING = Selection()
 
 
-def _named(dag: Dag, parts: Iterable[str]) -> list[str]:
-    """The jobs whose id begins with one of ``parts``."""
+def named(dag: Dag, parts: Iterable[str]) -> list[str]:
+    """The ids of the jobs that begin with one of ``parts``, whole words of it."""
     return [
         node.id
         for node in dag.nodes.values()
@@ -150,7 +150,7 @@ def _known(dag: Dag, selection: Selection) -> None:
             selection.words, "each says alone what may run", "Give --only or --from, not both."
         )
     for part in (*selection.only, *selection.start, *selection.force):
-        if not _named(dag, [part]):
+        if not named(dag, [part]):
             raise RecipeError(
                 f"stage {part}", "the recipe has no instance of that name", nearest(dag, part)
             )

@@ -7,6 +7,8 @@ Layout below the root (the workspace):
     records/<stage>/<key>.json     fingerprint, digest, time, memory; written last
     records/<stage>/replaced/      those of other bytes whose key was built anew
     refs/<recipe>/<instance>.json  the last key of an instance: the "old" of ``karma why``
+    uses/<recipe>/<instance>/<key> empty; when a run of the recipe last needed what the key made
+    kept/<digest>.json             reports that ``karma gc`` leaves alone, with all that is behind
     tries/<recipe>/<instance>.json the key that it was last run under, finished or not
     runs/<key>.json                the MLflow run that made the record's artefact
     scratch/<key>/                 a job in work: out/, state/ (checkpoints), log.txt, failure.json
@@ -178,21 +180,33 @@ class Store:
         for path in out.rglob("*"):
             if path.is_file():
                 _sync(path)
-        self._place(out, digest, key)
         record = {"stage": stage, "key": key, "digest": digest, "files": files, **facts}
-        standing = self.record(stage, key)
-        if standing is not None and self.intact(standing["digest"]) and not replace:
-            record = standing
-        else:
-            if standing is not None and standing["digest"] != digest:
-                self._set_aside(stage, standing)
-            before(record)
-            write_atomically(
-                self.root / "records" / stage / f"{key}.json",
-                json.dumps(record, indent=1, sort_keys=True).encode(),
-            )
+        with self.held():  # an object that no record points to yet is no rubbish
+            self._place(out, digest, key)
+            standing = self.record(stage, key)
+            if standing is not None and self.intact(standing["digest"]) and not replace:
+                record = standing
+            else:
+                if standing is not None and standing["digest"] != digest:
+                    self._set_aside(stage, standing)
+                before(record)
+                self._write_record(record)
         shutil.rmtree(self.root / "scratch" / key, ignore_errors=True)
         return record
+
+    def adopt(self, record: dict[str, Any]) -> bool:
+        """Write a record that ties its key to an artefact that is there; False if one stands."""
+        with self.held():
+            if self.record(record["stage"], record["key"]) is not None:
+                return False
+            self._write_record(record)
+        return True
+
+    def _write_record(self, record: dict[str, Any]) -> None:
+        write_atomically(
+            self.root / "records" / record["stage"] / f"{record['key']}.json",
+            json.dumps(record, indent=1, sort_keys=True).encode(),
+        )
 
     def _set_aside(self, stage: str, record: dict[str, Any]) -> None:
         """Keep a record whose place another takes: what was made from its artefact may be kept."""
@@ -263,6 +277,23 @@ class Store:
             file.flush()
             yield
 
+    @contextmanager
+    def held(self, alone: bool = False) -> Iterator[None]:
+        """Keep ``karma gc`` from removing anything meanwhile, or, ``alone``, everybody else from
+        adding: for short work only. Raises WorkspaceError if there is no workspace.
+        """
+        try:
+            file = (self.root / "locks" / "gc").open("ab")
+        except OSError as error:
+            raise WorkspaceError(
+                f"workspace {self.root}",
+                f"it cannot be locked ({error.strerror})",
+                "Check the path and its rights, or name another with --workspace.",
+            ) from error
+        with file:
+            fcntl.flock(file, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
+            yield
+
     # References and small notes
 
     def ref(self, recipe: str, instance: str) -> dict[str, Any] | None:
@@ -271,11 +302,18 @@ class Store:
 
     def set_ref(self, recipe: str, instance: str, key: str, digest: str) -> None:
         """Remember the last key and digest of an instance of a recipe."""
+        self.use(recipe, instance, key)
         document = {"key": key, "digest": digest}
         if self.ref(recipe, instance) != document:
             write_atomically(
                 self.root / "refs" / recipe / f"{instance}.json", json.dumps(document).encode()
             )
+
+    def use(self, recipe: str, instance: str, key: str) -> None:
+        """Remember that an instance of a recipe needed what ``key`` made, and that it was now."""
+        path = self.root / "uses" / recipe / instance / key
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
 
     def last_try(self, recipe: str, instance: str) -> str | None:
         """The key that an instance was last run under, finished or not."""

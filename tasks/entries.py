@@ -4,6 +4,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from karma.acceptance import reasons
 from karma.nodes import STAGES, Node
 from karma.store import read_json
 
@@ -97,8 +98,12 @@ def evaluation(run: "Run", node: Node, record: dict[str, Any]) -> dict[str, Any]
 
 def end(run: "Run", status: str, note: str, artifacts: list[str]) -> dict[str, Any]:
     """The end of the parent run; what was cached is listed with links to the runs that made it."""
-    made = [(n, o.key) for n, o in run.outcomes.items() if o.key]
-    cached = [(n, key) for n, key in made if not run.outcomes[n].ran]
+    made = [(n, o.origin) for n, o in run.outcomes.items() if o.key]
+    cached = [(n, origin) for n, origin in made if not run.outcomes[n].ran]
+    accepted = run.accepted()
+    if accepted:
+        note += "\n\nAccepted, not made anew:\n"
+        note += "\n".join(f"- {name}: {reasons(steps)}" for name, steps in accepted.items())
     return {
         "kind": "end",
         "keys": [run.id],
@@ -171,7 +176,7 @@ def _place(run: "Run", name: str) -> str:
 
 
 def _key(run: "Run", name: str) -> str:
-    return run.outcomes[name].key if name in run.outcomes else ""
+    return run.outcomes[name].origin if name in run.outcomes else ""
 
 
 def tags(run: "Run", node: Node) -> dict[str, str]:

@@ -19,6 +19,7 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
 from karma import worker
+from karma.acceptance import Acceptance, told
 from karma.dag import Dag, fingerprint
 from karma.errors import BusyError, InputError, StageError, UserError
 from karma.fingerprint import key_of
@@ -53,6 +54,12 @@ class Outcome:
     key: str
     digest: str
     ran: bool
+    accepted: tuple[Acceptance, ...] = ()
+
+    @property
+    def origin(self) -> str:
+        """The key under which a job made the artefact."""
+        return str(self.accepted[0]["from"]) if self.accepted else self.key
 
 
 class Run:
@@ -89,6 +96,10 @@ class Run:
             return self._cards
         return self._pool
 
+    def accepted(self) -> dict[str, list[Acceptance]]:
+        """What was accepted of the instances that are done."""
+        return {name: list(o.accepted) for name, o in self.outcomes.items() if o.accepted}
+
     def close(self) -> None:
         """End all workers."""
         self._pool.close()
@@ -102,6 +113,8 @@ def bring_up_to_date(run: Run, instance: str) -> State:
     Returns a state named ``Cached`` if nothing had to run. Raises what its job raised.
     """
     node = run.dag.nodes[instance]
+    if node.stage == "report":  # it comes last: all that it tells of is done
+        node = told(node, run.accepted())
     try:
         outcome = _source(run, node) if node.source else _stage(run, node)
     except Exception as error:
@@ -145,12 +158,14 @@ def _source(run: Run, node: Node) -> Outcome:
 
 def _stage(run: Run, node: Node) -> Outcome:
     key, _ = _key(run, node)
-    record = run.store.record(node.stage, key)
+    with run.store.held():
+        run.journal.use(key)
+        record = run.store.record(node.stage, key)
     forced = node.id in run.selection.forced(run.dag)
     whole = record is not None and (node.stage != "report" or run.store.intact(record["digest"]))
     if record is not None and whole and not forced:
         # Files that are gone are rebuilt when something that runs needs them.
-        outcome = Outcome(key, record["digest"], ran=False)
+        outcome = _outcome(record, ran=False)
     else:
         _require_chosen(run, node)
         outcome = _build(run, node, forced)
@@ -191,9 +206,13 @@ def _build(run: Run, node: Node, forced: bool = False) -> Outcome:
         record = store.record(node.stage, key)
         if record is not None and store.intact(record["digest"]) and not forced:
             run.console.ended(node.id, "done by another run")
-            return Outcome(key, record["digest"], ran=False)
+            return _outcome(record, ran=False)
         record = _run_job(run, node, key, document, forced)
-    return Outcome(key, record["digest"], ran=True)
+    return _outcome(record, ran=True)
+
+
+def _outcome(record: dict[str, Any], ran: bool) -> Outcome:
+    return Outcome(record["key"], record["digest"], ran, tuple(record.get("accepted", ())))
 
 
 def _restore(run: Run, node: Node) -> None:

@@ -630,3 +630,17 @@ def test_an_alarm_names_what_went_wrong(tmp_path: Path) -> None:
         "steps were skipped",
     ]
     assert rows["policy/unexposed/random/0"] == []
+
+
+def test_what_was_accepted_without_a_run_is_told_once_a_reason(tmp_path: Path) -> None:
+    job = study(tmp_path)
+    cause = {"kind": "code", "what": "karma.text", "old": "a", "new": "b"}
+    step = {"from": "k", "causes": [cause], "because": ATTACK, "by": "me", "at": "2026-01-02T"}
+    job.config["accepted"] = {"labels": [step], "reward/context/0": [step]}
+    _, report, page, markdown = written(job)
+    [row] = report["accepted"]
+    assert row["instances"] == ["labels", "reward/context/0"]
+    assert "Accepted without a run" in page
+    assert "Accepted without a run" in markdown
+    assert "code karma.text" in markdown
+    assert "<script>" not in page.partition("</head>")[2]

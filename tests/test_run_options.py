@@ -21,14 +21,14 @@ def ran(stderr: str) -> set[str]:
 
 
 def test_only_runs_what_it_names_and_leaves_the_rest_as_it_was(copy):
-    more = ("labels.pairs.per_parent=3", "evals.items=20")
+    more = ("policy.kl_coef=0.3", "evals.items=20")
     done = karma("run", str(SMOKE), *settings(*more), "--only", "evals/base", workspace=copy)
     assert done.returncode == 0, done.stderr[-3000:]
     cells = {name for name in states(copy, *more) if name.startswith("evals/base/")}
     assert ran(done.stderr) == cells
     found = states(copy, *more)
     assert {found[name] for name in cells} == {"FRESH"}
-    assert found["labels"] == "STALE"
+    assert found["policy/reddit/context/0"] == "STALE"
 
 
 def test_a_forced_stage_runs_and_what_follows_it_only_if_its_bytes_differ(copy):

@@ -125,6 +125,8 @@ class Records:
     lineage: list[dict[str, Any]]
     card: Path | None
     """The folder of the data card."""
+    accepted: dict[str, list[dict[str, Any]]]
+    """By instance, why an artefact stands that another fingerprint made."""
     overlap: dict[str, Any] | None
     """What ``prompts/overlap`` found; None where no policy is unexposed."""
     unasked: list[str]
@@ -176,6 +178,7 @@ def collect(job: Job) -> Records:
         versions=job.config["versions"],
         lineage=job.config["lineage"],
         card=job.inputs.get("labels/card"),
+        accepted=job.config.get("accepted", {}),
         overlap=_json(overlap / "overlap.json") if overlap is not None else None,
         unasked=job.config["unasked"],
     )

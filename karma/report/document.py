@@ -6,6 +6,7 @@ It is what ``report.json`` holds, schema 1, and no reader of the report needs mo
 from typing import Any
 
 from karma.report import (
+    accepted,
     beware,
     compare,
     length,
@@ -81,6 +82,7 @@ def build(records: Records, recipe: ReportRecipe) -> dict[str, Any]:
         "data": tables.data(records),
         "versions": records.versions,
         "lineage": records.lineage,
+        "accepted": accepted.rows(records.accepted),
         "holes": records.holes,
     }
 

@@ -43,6 +43,7 @@ def render(report: dict[str, Any], plots: dict[str, bytes]) -> str:
         *_methods(report),
         *_data(report),
         *_lineage(report, plots),
+        *_accepted(report),
         *_holes(report),
     ]
     return "\n\n".join(blocks) + "\n"
@@ -194,6 +195,26 @@ def _lineage(report: dict[str, Any], plots: dict[str, bytes]) -> list[str]:
     versions = ", ".join(f"{name} {version}" for name, version in report["versions"].items())
     figure = ["![What was made from what](lineage.png)"] if "lineage.png" in plots else []
     return ["## Lineage and versions", *figure, plain(versions)]
+
+
+def _accepted(report: dict[str, Any]) -> list[str]:
+    if not report["accepted"]:
+        return []
+    rows = [
+        [
+            plain(row["because"]),
+            plain(f"{row['by']}, {row['day']}"),
+            plain(", ".join(row["changed"])),
+            plain(", ".join(row["instances"])),
+        ]
+        for row in report["accepted"]
+    ]
+    return [
+        "## Accepted without a run",
+        "These artefacts were made before what is listed changed; somebody said why that cannot "
+        "matter.",
+        table(["because", "by", "what changed", "instances"], rows),
+    ]
 
 
 def _difference(cell: dict[str, Any] | None) -> str:

@@ -1,0 +1,176 @@
+"""The commands that look after the store: ``karma verify``, ``karma gc``, ``karma keep``."""
+
+import json
+import sys
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from flows.options import HERE, Json, Workspace, say
+from karma.errors import InputError, WorkspaceError
+from karma.store import Store
+
+if TYPE_CHECKING:
+    from karma.holdings import Item
+
+
+def verify(workspace: Workspace = HERE, as_json: Json = False) -> int:
+    """Read the whole store again: artefacts, records, references; end with 1 if one is damaged.
+
+    Example: karma verify --workspace .karma
+    """
+    from karma.verify import verify as check
+
+    found = check(Store(workspace), _progress if sys.stderr.isatty() else _quiet)
+    if as_json:
+        print(json.dumps(found.document(), indent=1))
+        return 1 if found.findings else 0
+    for finding in found.findings:
+        whose = ", ".join(finding.instances) or "of no recipe"
+        print(f"damaged  {whose}  {finding.place}: {finding.what}")
+    accepted = f", {found.accepted} of them accepted" if found.accepted else ""
+    print(
+        f"{found.artefacts} artefacts ({readable(found.bytes)}), {found.records} records"
+        f"{accepted}, {found.references} references: {len(found.findings) or 'nothing'} damaged."
+    )
+    if found.findings:
+        say("Delete what is damaged, a whole folder of objects/: karma run makes it again.")
+    return 1 if found.findings else 0
+
+
+def _quiet(done: int, of: int) -> None:
+    """Nobody watches."""
+
+
+def _progress(done: int, of: int) -> None:
+    print(f"\r{done} of {of} artefacts", end="" if done < of else "\n", file=sys.stderr, flush=True)
+
+
+def gc(
+    workspace: Workspace = HERE,
+    apply: Annotated[
+        bool, typer.Option("--apply", help="Remove what is listed; without it nothing is.")
+    ] = False,
+    containing: Annotated[
+        str | None,
+        typer.Option(
+            metavar="AUTHOR-OR-THREAD",
+            help="List all that comes from the rows of u/NAME or of thread t3_ID instead, and "
+            "with --apply remove what of it nobody needs.",
+        ),
+    ] = None,
+    forget: Annotated[
+        list[str] | None,
+        typer.Option(metavar="RECIPE", help="A recipe that nobody will run again needs nothing."),
+    ] = None,
+    as_json: Json = False,
+) -> int:
+    """List what no recipe and no kept run needs; with --apply, remove it.
+
+    A recipe needs what it last made or used, and all that this was made from. Safe beside a run.
+
+    Example: karma gc --apply
+    """
+    from karma import containing as search
+    from karma import gc as collector
+    from karma.holdings import Holdings
+
+    store = _there(workspace)
+    forgotten = tuple(forget or ())
+    _refuse_unknown(store, forgotten)
+    holdings = Holdings(store, forgotten)
+    items = search.find(holdings, containing) if containing else holdings.unneeded()
+    removed = collector.remove(store, items, forgotten) if apply else []
+    if as_json:
+        freed = sum(item.bytes for item in removed)
+        listed = [asdict(item) for item in items]
+        document = {"schema": 1, "applied": apply, "freed": freed, "items": listed}
+        print(json.dumps(document, indent=1))
+    else:
+        _print(items, removed, apply)
+    return 0
+
+
+def _there(workspace: Path) -> Store:
+    """A workspace that is there. Raises WorkspaceError if there is none."""
+    store = Store(workspace)
+    if not (store.root / "objects").is_dir():
+        raise WorkspaceError(
+            f"workspace {workspace}", "there is none", "Name another with --workspace."
+        )
+    return store
+
+
+def _refuse_unknown(store: Store, recipes: tuple[str, ...]) -> None:
+    known = store.recipes()
+    for recipe in recipes:
+        if recipe not in known:
+            names = ", ".join(known) or "none"
+            raise InputError(f"--forget {recipe}", "no such recipe ran here", f"Known: {names}.")
+
+
+def _print(items: list["Item"], removed: list["Item"], applied: bool) -> None:
+    for item in items:
+        day = time.strftime("%Y-%m-%d", time.localtime(item.last_use))
+        needed = f"  needed by {', '.join(item.needed_by)}" if item.needed_by else ""
+        how = f"  {item.how:<9}" if item.how else ""
+        print(
+            f"{item.recipe:<12} {item.stage:<10} {item.instance:<40} {readable(item.bytes):>9}  "
+            f"{day}{how}{needed}  {(item.digest or item.key)[:16]}"
+        )
+    asked_for = sum(bool(item.needed_by) for item in items)
+    free = sum(item.bytes for item in items if not item.needed_by)
+    told = f"{len(items)} listed"
+    told += f", {asked_for} of them needed (karma gc leaves them alone)" if asked_for else ""
+    if applied:
+        print(f"{told}; {len(removed)} removed, {readable(sum(i.bytes for i in removed))} free.")
+    else:
+        print(f"{told}; --apply removes {len(items) - asked_for}, {readable(free)}.")
+
+
+def keep(
+    name: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="RUN",
+            help="A recipe (its last report), RECIPE:INSTANCE, or digits of a key or digest; "
+            "without it, what is kept is listed.",
+        ),
+    ] = None,
+    release: Annotated[
+        bool, typer.Option("--release", help="Keep it no longer; nothing is removed by this.")
+    ] = False,
+    workspace: Workspace = HERE,
+) -> int:
+    """Protect a run from karma gc: its report, and all that this was made from.
+
+    Example: karma keep smoke
+    """
+    from karma import keep as keeper
+
+    store = _there(workspace)
+    if name is None:
+        for document in keeper.kept(store):
+            _print_kept(document, "kept")
+    elif release:
+        _print_kept(keeper.release(store, name), "released")
+    else:
+        _print_kept(keeper.keep(store, name), "kept")
+    return 0
+
+
+def _print_kept(document: dict[str, Any], word: str) -> None:
+    digest, day = document["digest"][:16], document["at"][:10]
+    print(f"{word}  {document['name']:<24} {document['stage']:<8} {digest}  since {day}")
+
+
+def readable(size: float) -> str:
+    """A number of bytes for a person: ``1.5 MiB``."""
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if size < 1024:
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1024
+    return f"{size:.1f} TiB"

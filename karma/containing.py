@@ -1,0 +1,126 @@
+"""Every artefact that comes from the rows of an author or a thread, for a request to remove them.
+
+    dumps ── whose Parquet holds such a row ─► the ranges of thread ids it lies in
+    threads/<range> ── one of those ranges, read from such a dump, or its own rows hold it
+    everything else ── by its lineage: one of its inputs is among them
+
+A dump keeps user names hashed with ``KARMA_SALT``, so the name is hashed in the same way. A range
+that only left out a near-duplicate of such a row is not found; rejected lines hold no names to look
+for.
+"""
+
+import hmac
+import re
+import tempfile
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from karma.dumps.privacy import SIMULATED_SALT, salt
+from karma.errors import InputError
+from karma.holdings import Holdings, Item
+from karma.needed import Record
+from karma.store import Store
+
+HASH = re.compile(r"[0-9a-f]{32}")  # as sql/dumps/keyed makes them
+HOLDS, MADE_FROM = "holds", "made from"
+
+
+@dataclass(frozen=True)
+class Sought:
+    """What a row is compared with."""
+
+    authors: list[str]
+    """Hashed names."""
+    profiles: list[str]
+    """The subreddits of their profiles."""
+    threads: list[str]
+    """Ids in base 36, without ``t3_``."""
+
+
+def sought(name: str, real: bool) -> Sought:
+    """``u/NAME`` or a hashed name, ``t3_ID``, or a word that may be either.
+
+    Raises InputError if there are ``real`` dumps and no salt to hash a name with.
+    """
+    thread = name.removeprefix("t3_").lower()
+    threads = [thread] if not name.startswith("u/") else []
+    if name.startswith("t3_"):
+        return Sought([], [], threads)
+    author = name.removeprefix("u/")
+    authors = [author] if HASH.fullmatch(author) else []
+    if real and not authors:
+        authors.append(_keyed(author, salt(simulated=False)))
+    authors.append(_keyed(author, SIMULATED_SALT))
+    return Sought(authors, [f"u_{author}" for author in authors], threads)
+
+
+def _keyed(name: str, key: bytes) -> str:
+    return hmac.new(key, name.lower().encode(), "sha256").hexdigest()[:32]
+
+
+def find(holdings: Holdings, name: str) -> list[Item]:
+    """The artefacts that hold such rows or are made from them, needed or not."""
+    dumps = [record for record in holdings.records if record["stage"] == "dumps"]
+    if not dumps:
+        raise InputError(str(holdings.store.root), "it holds no dumps", "Check --workspace.")
+    real = any(not record["fingerprint"]["config"]["simulated"] for record in dumps)
+    look = Look(holdings.store, sought(name, real))
+    found = {id(record): HOLDS for record in dumps if look.ranges(record["digest"])}
+    digests = {record["digest"] for record in dumps if id(record) in found}
+    waiting = [record for record in holdings.records if id(record) not in found]
+    while True:
+        more = {id(r): how for r in waiting if (how := _how(r, digests, look))}
+        if not more:
+            return holdings.items(found)
+        found |= more
+        digests |= {record["digest"] for record in waiting if id(record) in more}
+        waiting = [record for record in waiting if id(record) not in more]
+
+
+def _how(record: Record, digests: set[str], look: "Look") -> str:
+    """How an artefact comes from the rows, if it does; ``digests`` are those known to."""
+    inputs = set(record["fingerprint"]["input"].values())
+    name = record["fingerprint"]["config"].get("range")
+    if record["stage"] != "threads" or name is None:
+        return MADE_FROM if inputs & digests else ""
+    if look.holds(record["digest"]):
+        return HOLDS
+    return MADE_FROM if any(name in look.ranges(d) for d in inputs & digests) else ""
+
+
+class Look:
+    """Looks for rows in the Parquet of artefacts, once each; where files are gone it finds none."""
+
+    def __init__(self, store: Store, what: Sought) -> None:
+        self._store = store
+        self._what = asdict(what)
+        self._ranges: dict[str, set[str]] = {}
+        self._holds: dict[str, bool] = {}
+
+    def ranges(self, digest: str) -> set[str]:
+        """The ranges of thread ids in which a dump holds rows."""
+        if digest not in self._ranges:
+            rows = [*self._rows(digest, "comments"), *self._rows(digest, "submissions")]
+            self._ranges[digest] = {row[0] for row in rows}
+        return self._ranges[digest]
+
+    def holds(self, digest: str) -> bool:
+        """Whether conversations of a range are by the author or of the thread."""
+        if digest not in self._holds:
+            self._holds[digest] = any(row[0] for row in self._rows(digest, "conversations"))
+        return self._holds[digest]
+
+    def _rows(self, digest: str, name: str) -> list[tuple[Any, ...]]:
+        from karma import sql
+
+        folder = self._store.path(digest)
+        file = folder / f"{name}.parquet"
+        if not file.exists():
+            return []
+        with tempfile.TemporaryDirectory() as temp:
+            connection = sql.connect([folder], Path(temp))
+            statement = sql.statement(f"upkeep/{name}")
+            rows = connection.execute(statement, {"file": sql.plain(file), **self._what}).fetchall()
+            connection.close()
+        return rows

@@ -1,0 +1,46 @@
+"""What is kept: artefacts that ``karma gc`` leaves alone, with all that they were made from."""
+
+import json
+import time
+from typing import Any
+
+from karma.errors import InputError
+from karma.known import find
+from karma.store import Store, read_json, write_atomically
+
+
+def kept(store: Store) -> list[dict[str, Any]]:
+    """What is kept, oldest first: ``name`` as it was given, stage, key, digest, ``at`` (UTC)."""
+    paths = (store.root / "kept").glob("*.json")
+    found = [document for path in paths if (document := read_json(path)) is not None]
+    return sorted(found, key=lambda document: str(document["at"]))
+
+
+def keep(store: Store, name: str) -> dict[str, Any]:
+    """Keep a run, known by its report, or any other artefact. Raises InputError if it is gone."""
+    with store.held():
+        record = find(store, name)
+        if not store.intact(record["digest"]):
+            raise InputError(name, "its files are gone", "Run its recipe again, then keep it.")
+        document = {part: record[part] for part in ("stage", "key", "digest")}
+        document |= {"name": name, "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}
+        path = store.root / "kept" / f"{record['digest']}.json"
+        write_atomically(path, json.dumps(document).encode())
+    return document
+
+
+def release(store: Store, name: str) -> dict[str, Any]:
+    """Keep something no longer: by the name that it was kept by, or digits of its digest.
+
+    Raises InputError if that is not one that is kept.
+    """
+    found = [d for d in kept(store) if d["name"] == name or _begins(d["digest"], name)]
+    if len(found) != 1:
+        reason = "more than one is kept by it" if found else "nothing is kept by that name"
+        raise InputError(name, reason, "karma keep lists what is kept, with its digest.")
+    (store.root / "kept" / f"{found[0]['digest']}.json").unlink(missing_ok=True)
+    return found[0]
+
+
+def _begins(digest: str, name: str) -> bool:
+    return len(name) >= 6 and digest.startswith(name)
