@@ -19,6 +19,7 @@ from karma.nodes import STAGES
 from karma.plan import FAILED, FRESH, MISSING, Entry, Plan
 from karma.plan import plan as make_plan
 from karma.recipe import Recipe, load
+from karma.shared import SharedStore, open_store
 from karma.store import Store
 
 if TYPE_CHECKING:
@@ -39,6 +40,15 @@ Settings = Annotated[
 Workspace = Annotated[
     Path,
     typer.Option(envvar="KARMA_WORKSPACE", help="Where artefacts and records are kept."),
+]
+Shared = Annotated[
+    str,
+    typer.Option(
+        "--store",
+        metavar="URL",
+        envvar="KARMA_STORE",
+        help="A store that several machines share: s3://bucket/prefix, or a folder.",
+    ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")]
 Instance = Annotated[str, typer.Argument(help="As karma plan names it, such as reward/context/0.")]
@@ -89,8 +99,10 @@ def _say(words: str) -> None:
     print(words, file=sys.stderr)
 
 
-def _open(recipe: Path, settings: list[str] | None, workspace: Path) -> tuple[Recipe, Store]:
-    return load(recipe, settings or []), Store(workspace)
+def _open(
+    recipe: Path, settings: list[str] | None, workspace: Path, shared: str
+) -> tuple[Recipe, Store]:
+    return load(recipe, settings or []), open_store(workspace, shared)
 
 
 @app.command()
@@ -98,13 +110,14 @@ def run(
     recipe: RecipePath,
     settings: Settings = None,
     workspace: Workspace = HERE,
+    shared: Shared = "",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would run.")] = False,
 ) -> int:
     """Bring a recipe up to date: run what is stale, and nothing else.
 
     Example: karma run flows/recipes/smoke.yaml --set policy.kl_coef=0.1
     """
-    document, store = _open(recipe, settings, workspace)
+    document, store = _open(recipe, settings, workspace, shared)
     if not dry_run:
         store.create()
     before = make_plan(recipe.stem, document, store)
@@ -116,12 +129,29 @@ def run(
         from karma.worker import cards
 
         cards()
+    if isinstance(store, SharedStore) and not before.to_run and not _agree(before, store):
+        before = make_plan(recipe.stem, document, store)
     if not before.to_run:
         print(f"{recipe.stem}: all {len(before.entries)} instances are up to date; nothing ran.")
         _flush(store)
         digest = before.entries["report"].digest
         return _conclude(document, digest, store, workspace)
     return _finish(_run(before, store), workspace)
+
+
+def _agree(plan: Plan, store: SharedStore) -> bool:
+    """Let what is here be known there and the other way round; whether all is as it was planned.
+
+    Where another machine was first with a key, its artefact stands from now on.
+    """
+    agreed = True
+    for entry in plan.entries.values():
+        record = store.record(entry.node.stage, entry.key) if entry.key else None
+        if record is not None:
+            digest = store.share(record)["digest"]
+            agreed = agreed and digest == entry.digest
+            store.set_ref(plan.dag.recipe, entry.node.id, record["key"], digest)
+    return agreed and store.fetch(plan.entries["report"].digest or "")
 
 
 def _jobs(plan: Plan) -> list[Entry]:
@@ -155,6 +185,8 @@ def _run(plan: Plan, store: Store) -> "Run":
     from flows.console import Console
     from flows.server import server
 
+    if isinstance(store, SharedStore):
+        store.remote.check()
     stale = len(_jobs(plan))
     # Workers and the server see that this process is gone and end; what is done is kept.
     signal.signal(signal.SIGINT, lambda *_: _interrupted())
@@ -209,7 +241,7 @@ def _conclude(recipe: Recipe, digest: str | None, store: Store, workspace: Path)
     """Print the report's headline, its path and where to look; 0, or 3 if a gate was not met."""
     from karma.gates import unmet
 
-    if digest is None:
+    if digest is None or not store.fetch(digest):
         return 0
     folder = store.path(digest)
     report = json.loads((folder / "report.json").read_bytes())
@@ -250,6 +282,7 @@ def plan(
     recipe: RecipePath,
     settings: Settings = None,
     workspace: Workspace = HERE,
+    shared: Shared = "",
     as_json: Json = False,
     exit_code: Annotated[
         bool, typer.Option("--exit-code", help="End with 4 if something is not fresh.")
@@ -259,7 +292,7 @@ def plan(
 
     Example: karma plan flows/recipes/smoke.yaml --set policy.kl_coef=0.1
     """
-    document, store = _open(recipe, settings, workspace)
+    document, store = _open(recipe, settings, workspace, shared)
     made = make_plan(recipe.stem, document, store)
     if as_json:
         print(json.dumps(made.document(), indent=1))
@@ -287,7 +320,11 @@ def _because(entry: Any) -> str:
 
 @app.command()
 def why(
-    recipe: RecipePath, instance: Instance, settings: Settings = None, workspace: Workspace = HERE
+    recipe: RecipePath,
+    instance: Instance,
+    settings: Settings = None,
+    workspace: Workspace = HERE,
+    shared: Shared = "",
 ) -> int:
     """Every cause that makes an instance stale, old and new.
 
@@ -295,7 +332,7 @@ def why(
     """
     from karma.dag import find
 
-    document, store = _open(recipe, settings, workspace)
+    document, store = _open(recipe, settings, workspace, shared)
     made = make_plan(recipe.stem, document, store)
     entry = made.entries[find(made.dag, instance).id]
     print(f"{instance} is {entry.state}")
@@ -333,6 +370,7 @@ def lineage(
     instance: Annotated[str | None, typer.Argument(help="Without it, the whole graph.")] = None,
     settings: Settings = None,
     workspace: Workspace = HERE,
+    shared: Shared = "",
     as_json: Json = False,
 ) -> int:
     """The graph behind an artefact: up to the dump files and down to the report.
@@ -342,7 +380,7 @@ def lineage(
     from karma import lineage as graph
     from karma.dag import find
 
-    document, store = _open(recipe, settings, workspace)
+    document, store = _open(recipe, settings, workspace, shared)
     made = make_plan(recipe.stem, document, store)
     if instance is None:
         up, down = list(made.dag.nodes), []
@@ -366,6 +404,7 @@ def diff(
     first: Annotated[str, typer.Argument(metavar="A", help="A recipe's name, a report's digest.")],
     second: Annotated[str, typer.Argument(metavar="B", help="Or the path of a report.json.")],
     workspace: Workspace = HERE,
+    shared: Shared = "",
     as_json: Json = False,
 ) -> int:
     """Two runs or reports: configuration, code, data, scores with intervals; only what differs.
@@ -374,7 +413,7 @@ def diff(
     """
     from karma import diff as two
 
-    store = Store(workspace)
+    store = open_store(workspace, shared)
     document = two.compare(store, two.find(store, first), two.find(store, second))
     if as_json:
         print(json.dumps(document, indent=1))

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from karma.store import Store
+from karma.shared import open_store
 
 Model = Annotated[
     str,
@@ -22,12 +22,22 @@ Workspace = Annotated[
     Path,
     typer.Option(envvar="KARMA_WORKSPACE", help="Where artefacts and records are kept."),
 ]
+Shared = Annotated[
+    str,
+    typer.Option(
+        "--store",
+        metavar="URL",
+        envvar="KARMA_STORE",
+        help="A store that several machines share: s3://bucket/prefix, or a folder.",
+    ),
+]
 HERE = Path(".karma")
 
 
 def score(
     model: Model,
     workspace: Workspace = HERE,
+    shared: Shared = "",
     neutral: Annotated[
         bool,
         typer.Option(
@@ -52,7 +62,7 @@ def score(
     signal.signal(signal.SIGINT, lambda *_: os._exit(130))
     from karma.reward.locate import locate
 
-    folder = locate(model, Store(workspace))
+    folder = locate(model, open_store(workspace, shared))
     _quiet()
     from karma.reward.score import check_device, load
     from karma.reward.stream import score_lines
@@ -74,6 +84,7 @@ def export(
     model: Model,
     out: Annotated[Path, typer.Argument(metavar="OUT", help="A new or empty folder.")],
     workspace: Workspace = HERE,
+    shared: Shared = "",
 ) -> int:
     """Write a reward model as a plain Hugging Face folder with its card.
 
@@ -83,7 +94,7 @@ def export(
     """
     from karma.reward.locate import locate
 
-    folder = locate(model, Store(workspace))
+    folder = locate(model, open_store(workspace, shared))
     _quiet()
     from karma.reward.export import export as write
 

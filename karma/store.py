@@ -17,7 +17,8 @@ Layout below the root (the workspace):
 Commit is atomic: the job's folder is hashed, synced and renamed to its digest, and only then is the
 record written, with a link that fails if another process was first. A crash leaves either nothing
 that looks finished or everything. What this module leaves out on purpose: what a key is made of
-(``fingerprint``) and what is stale (``plan``).
+(``fingerprint``), what is stale (``plan``), and other machines (``shared``, for which some methods
+stand here that do next to nothing on one).
 """
 
 import fcntl
@@ -28,13 +29,11 @@ import shutil
 import socket
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 from karma.errors import WorkspaceError
-
-CHUNK = 1 << 20
 
 
 def canonical(document: Any) -> bytes:
@@ -139,7 +138,15 @@ class Store:
         return read_json(self.path(digest) / "manifest.json")
 
     def intact(self, digest: str) -> bool:
-        """Whether all files of an artefact are there with their sizes; contents are not reread."""
+        """Whether an artefact can be had."""
+        return self.here(digest)
+
+    def fetch(self, digest: str) -> bool:
+        """Make sure that an artefact is on this disk; False if it cannot be had."""
+        return self.here(digest)
+
+    def here(self, digest: str) -> bool:
+        """Whether all files of an artefact are here with their sizes; contents are not reread."""
         files = self.manifest(digest)
         if files is None:
             return False
@@ -153,7 +160,22 @@ class Store:
 
     def record(self, stage: str, key: str) -> dict[str, Any] | None:
         """What is known of the artefact that ``key`` stands for, or None if it was never built."""
-        return read_json(self.root / "records" / stage / f"{key}.json")
+        return read_json(self._record_path(stage, key))
+
+    def latest(self, stage: str, key: str) -> dict[str, Any] | None:
+        """As ``record``, and what another machine has committed this moment is found, too."""
+        return self.record(stage, key)
+
+    def share(self, record: dict[str, Any]) -> dict[str, Any]:
+        """Let a record be known to other machines; the record that stands."""
+        return record
+
+    def _record_path(self, stage: str, key: str) -> Path:
+        return self.root / "records" / stage / f"{key}.json"
+
+    def _write_record(self, record: dict[str, Any]) -> None:
+        data = json.dumps(record, indent=1, sort_keys=True).encode()
+        write_atomically(self._record_path(record["stage"], record["key"]), data)
 
     def commit(
         self,
@@ -172,9 +194,7 @@ class Store:
         files = manifest_of(out)
         digest = digest_of(files)
         (out / "manifest.json").write_bytes(canonical(files))
-        for path in out.rglob("*"):
-            if path.is_file():
-                _sync(path)
+        sync_files(out)
         self._place(out, digest, key)
         record = {"stage": stage, "key": key, "digest": digest, "files": files, **facts}
         standing = self.record(stage, key)
@@ -182,12 +202,9 @@ class Store:
             record = standing
         else:
             before(record)
-            write_atomically(
-                self.root / "records" / stage / f"{key}.json",
-                json.dumps(record, indent=1, sort_keys=True).encode(),
-            )
-        shutil.rmtree(self.root / "scratch" / key, ignore_errors=True)
-        return record
+            self._write_record(record)
+        self.drop(key)
+        return self.share(record)
 
     def _place(self, out: Path, digest: str, key: str) -> None:
         """Rename a finished job's folder to its digest, its log below the log of the object."""
@@ -197,15 +214,20 @@ class Store:
             log.rename(out / "log.tmp")
             log.mkdir()
             (out / "log.tmp").rename(log / key)
-        if target.exists() and self.intact(digest):
+        if self.here(digest):
             if log.exists() and not (target / "log" / key).exists():
                 (target / "log").mkdir(exist_ok=True)
                 (log / key).rename(target / "log" / key)
             return
+        self._install(out, digest)
+
+    def _install(self, folder: Path, digest: str) -> None:
+        """Rename a whole folder to its digest."""
+        target = self.path(digest)
         if target.exists():
             # Damaged: move it aside in one step, so that nobody sees half of it.
             target.rename(self.root / "scratch" / f"damaged-{digest[:16]}-{time.time_ns()}")
-        out.rename(target)
+        folder.rename(target)
         _sync_folder(target.parent)
 
     # Work in progress
@@ -217,6 +239,10 @@ class Store:
         (folder / "out").mkdir(parents=True)
         (folder / "state").mkdir(exist_ok=True)
         return folder
+
+    def drop(self, key: str) -> None:
+        """Remove what tries for ``key`` have left, now that another has done it."""
+        shutil.rmtree(self.root / "scratch" / key, ignore_errors=True)
 
     def failure(self, key: str) -> str | None:
         """The message of the last try, if it failed and no try has succeeded since."""
@@ -251,6 +277,13 @@ class Store:
             file.write(f"pid {os.getpid()} on {socket.gethostname()} since {since}")
             file.flush()
             yield
+
+    def lease(self, stage: str, key: str) -> AbstractContextManager[None]:  # noqa: ARG002
+        """Hold ``key`` alone among machines. Raises HeldError if another has or had it."""
+        return nullcontext()
+
+    def wait(self, stage: str, key: str) -> None:
+        """Wait until the machine that holds ``key`` is done with it, or dead."""
 
     # References and small notes
 
@@ -335,6 +368,13 @@ def _stat(path: Path) -> list[int]:
 def _sync(path: Path) -> None:
     with path.open("rb") as file:
         os.fsync(file.fileno())
+
+
+def sync_files(folder: Path) -> None:
+    """Let all files below a folder be on the disk."""
+    for path in folder.rglob("*"):
+        if path.is_file():
+            _sync(path)
 
 
 def _sync_folder(path: Path) -> None:

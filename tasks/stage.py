@@ -9,6 +9,7 @@ import json
 import os
 import time
 import uuid
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -23,6 +24,7 @@ from karma.dag import Dag, fingerprint
 from karma.errors import InputError, StageError, UserError
 from karma.fingerprint import key_of
 from karma.journal import Journal
+from karma.lease import HeldError
 from karma.nodes import SOURCES, STAGES, Node
 from karma.plan import source_digest
 from karma.store import Store
@@ -135,9 +137,9 @@ def _source(run: Run, node: Node) -> Outcome:
 def _stage(run: Run, node: Node) -> Outcome:
     key, _ = _key(run, node)
     record = run.store.record(node.stage, key)
-    if record is not None and (node.stage != "report" or run.store.intact(record["digest"])):
+    if record is not None and (node.stage != "report" or run.store.fetch(record["digest"])):
         # Files that are gone are rebuilt when something that runs needs them.
-        outcome = Outcome(key, record["digest"], ran=False)
+        outcome = Outcome(key, run.store.share(record)["digest"], ran=False)
     else:
         outcome = _build(run, node)
     run.store.set_ref(run.dag.recipe, node.id, outcome.key, outcome.digest)
@@ -163,12 +165,25 @@ def _build(run: Run, node: Node) -> Outcome:
         run.console.say(f"{node.id} waits for {holder}, which is at it too")
 
     with store.lock(key, waiting):
-        record = store.record(node.stage, key)
-        if record is not None and store.intact(record["digest"]):
-            run.console.ended(node.id, "done by another run")
-            return Outcome(key, record["digest"], ran=False)
-        record = _run_job(run, node, key, document)
-    return Outcome(key, record["digest"], ran=True)
+        while (record := _done(run, node, key)) is None:
+            try:
+                record = _run_job(run, node, key, document)
+            except HeldError as other:
+                waiting(str(other))
+                store.wait(node.stage, key)
+            else:
+                return Outcome(key, record["digest"], ran=True)
+        store.drop(key)
+        run.console.ended(node.id, "done by another run")
+        return Outcome(key, record["digest"], ran=False)
+
+
+def _done(run: Run, node: Node, key: str) -> dict[str, Any] | None:
+    """The record of a key, if another run has committed it by now and its files can be had."""
+    record = run.store.latest(node.stage, key)
+    if record is None or not run.store.fetch(record["digest"]):
+        return None
+    return run.store.share(record)
 
 
 def _restore(run: Run, node: Node) -> None:
@@ -176,7 +191,7 @@ def _restore(run: Run, node: Node) -> None:
     if node.source:
         for name in node.inputs.values():
             _restore(run, run.dag.nodes[name])
-    elif not run.store.intact(run.outcomes[node.id].digest):
+    elif not run.store.fetch(run.outcomes[node.id].digest):
         run.console.say(f"{node.id}: its files are gone from the store and are made again")
         run.outcomes[node.id] = outcome = _build(run, node)
         run.store.set_ref(run.dag.recipe, node.id, outcome.key, outcome.digest)
@@ -193,28 +208,35 @@ def _run_job(run: Run, node: Node, key: str, document: dict[str, Any]) -> dict[s
         "compute": run.dag.settings.compute if STAGES[node.stage].trained else "cpu",
     }
     began = time.time()
-    try:
-        usage = run.pool(node.stage).run(
-            spec,
-            folder,
-            document,
-            lambda done, total, unit: run.console.progress(node.id, done, total, unit),
-            lambda: run.console.started(node.id),
-            _group(run, node),
+    with ExitStack() as leases:
+
+        def started() -> None:
+            # Not before it has a slot: what only waits for one is left to other machines.
+            leases.enter_context(store.lease(node.stage, key))
+            run.console.started(node.id)
+
+        try:
+            usage = run.pool(node.stage).run(
+                spec,
+                folder,
+                document,
+                lambda done, total, unit: run.console.progress(node.id, done, total, unit),
+                started,
+                _group(run, node),
+            )
+            _unchanged(run, node)
+        except (UserError, StageError) as error:
+            store.fail(key, str(error))
+            raise
+        _keep_log(folder)
+        extent = _extent(folder / "out") if node.stage == "dumps" else {}
+        facts = {"fingerprint": document, "began": began, "run": run.id, **extent, **usage}
+        made = entries.evaluation if node.stage == "evals" else entries.stage
+        record = store.commit(
+            node.stage, key, facts, lambda new: run.journal.prepare(key, made(run, node, new))
         )
-        _unchanged(run, node)
-    except (UserError, StageError) as error:
-        store.fail(key, str(error))
-        raise
-    _keep_log(folder)
-    extent = _extent(folder / "out") if node.stage == "dumps" else {}
-    facts = {"fingerprint": document, "began": began, "run": run.id, **extent, **usage}
-    made = entries.evaluation if node.stage == "evals" else entries.stage
-    record = store.commit(
-        node.stage, key, facts, lambda new: run.journal.prepare(key, made(run, node, new))
-    )
     run.console.ended(node.id, f"{usage['seconds']:.1f} s")
-    if node.stage != "evals":
+    if node.stage != "evals" and record.get("run") == run.id:
         run.journal.tell(key)
     return record
 
