@@ -95,6 +95,7 @@ def execute(dag: Dag, store: Store, console: Console, uri: str) -> Run:
     sweep()
     run = Run(dag, store, console)
     settle_dead(store, console.say)
+    store.tidy()
     run.journal.open(entries.begin(run), entries.killed(run))
     sender = Sender(store, uri, console.say)
     sender.start()

@@ -4,9 +4,9 @@
 
 A lease is taken by creating the file that follows the last, which only one can. Its holder rewrites
 it every few seconds; one that nobody rewrote for ``TTL`` seconds, by the watch of who waits, is
-dead, and the next may be created. No two clocks are compared, so none has to be right. A lease
-saves work and guarantees nothing: a host that slept through its lease goes on, and what it commits
-meets the record that stands (``remote``).
+dead, and the next may be created; so may one after a holder that died in the same workspace. No two
+clocks are compared, so none has to be right. A lease saves work and guarantees nothing: a host that
+slept through its lease goes on, and what it commits meets the record that stands (``remote``).
 """
 
 import json
@@ -40,16 +40,20 @@ class Leases:
 
     def holder(self, key: str) -> str | None:
         """Who holds ``key``, or None if nobody does or its holder counts as dead."""
-        return self._look(key)[1]
+        words = self._look(key)[1]
+        return None if words is None else words["holder"]
 
     @contextmanager
-    def hold(self, key: str) -> Iterator[None]:
-        """Hold ``key`` alone while the block lasts. Raises HeldError if another host has it."""
-        last, holder = self._look(key)
-        if holder is not None:
-            raise HeldError(holder)
+    def hold(self, key: str, owner: str) -> Iterator[None]:
+        """Hold ``key`` alone while the block lasts. Raises HeldError if another host has it.
+
+        Of one ``owner`` (a workspace) there is one at most that asks, so what it left is dead.
+        """
+        last, words = self._look(key)
+        if words is not None and words["owner"] != owner:
+            raise HeldError(words["holder"])
         mine = f"leases/{key}/{last + 1:06d}"
-        words = {"holder": _self(), "token": uuid.uuid4().hex}
+        words = {"holder": _self(), "owner": owner, "token": uuid.uuid4().hex}
         stands = json.loads(self._storage.create(mine, json.dumps(words).encode()))
         if stands["token"] != words["token"]:
             raise HeldError(stands["holder"])
@@ -66,21 +70,21 @@ class Leases:
             with suppress(SharedStoreError):  # it runs out by itself
                 self._storage.delete(mine)
 
-    def _look(self, key: str) -> tuple[int, str | None]:
-        """The number of the last lease (0: there is none), and its holder if that one is alive."""
+    def _look(self, key: str) -> tuple[int, dict[str, str] | None]:
+        """The number of the last lease (0: there is none), and its words if its holder is alive."""
         names = self._storage.names(f"leases/{key}")
         if not names:
             return 0, None
         name = max(names)
         number = int(name.rpartition("/")[2])
-        words = self._storage.read(name)
-        if words is None:
+        data = self._storage.read(name)
+        if data is None:
             return self._look(key)  # let go just now
         before, since = self._seen.get(name, (b"", 0.0))
-        if words != before:
-            self._seen[name] = words, since = words, time.monotonic()
+        if data != before:
+            self._seen[name] = data, since = data, time.monotonic()
         alive = time.monotonic() - since < self._ttl
-        return number, json.loads(words)["holder"] if alive else None
+        return number, json.loads(data) if alive else None
 
     def _keep(self, name: str, words: dict[str, str], stop: threading.Event) -> None:
         beat = 0

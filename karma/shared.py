@@ -9,6 +9,7 @@ job needs them. One note is kept beside what a workspace holds anyhow:
 
 import hashlib
 import shutil
+import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -103,11 +104,17 @@ class SharedStore(Store):
     @contextmanager
     def lease(self, stage: str, key: str) -> Iterator[None]:
         """Hold ``key`` alone among machines. Raises HeldError if another has or had it."""
-        with self.remote.leases.hold(key):
+        with self.remote.leases.hold(key, self._owner()):
             record = self.remote.latest(stage, key)
             if record is not None and self.remote.holds(record["digest"]):
                 raise HeldError("another machine")  # which was done with it just before
             yield
+
+    def _owner(self) -> str:
+        """This workspace among all: the host, its boot, and the folder, whatever it is called."""
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        stat = self.root.stat()
+        return f"{socket.gethostname()} {boot} {stat.st_dev} {stat.st_ino}"
 
     def wait(self, stage: str, key: str) -> None:
         """Wait until the machine that holds ``key`` has committed, let go, or counts as dead."""

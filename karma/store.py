@@ -29,7 +29,7 @@ import shutil
 import socket
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -243,6 +243,15 @@ class Store:
     def drop(self, key: str) -> None:
         """Remove what tries for ``key`` have left, now that another has done it."""
         shutil.rmtree(self.root / "scratch" / key, ignore_errors=True)
+
+    def tidy(self) -> None:
+        """Drop the scratch of keys whose process died after the record and before this."""
+        for folder in (self.root / "scratch").iterdir():
+            if not any((self.root / "records").glob(f"*/{folder.name}.json")):
+                continue
+            with (self.root / "locks" / folder.name).open("a") as file, suppress(BlockingIOError):
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                self.drop(folder.name)
 
     def failure(self, key: str) -> str | None:
         """The message of the last try, if it failed and no try has succeeded since."""

@@ -21,24 +21,13 @@ from karma.shared import SharedStore, open_store
 from karma.storage import Storage
 from karma.store import Store
 from tests.filled import SMOKE, fill
-from tests.s3 import BUCKET, S3
+from tests.s3 import BUCKET
 from tests.test_store import build
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
     pytest.mark.filterwarnings("ignore::ResourceWarning"),
 ]
-
-
-@pytest.fixture(scope="module")
-def server():
-    with S3().serving() as serving, pytest.MonkeyPatch.context() as patch:
-        for name, value in serving.environment.items():
-            patch.setenv(name, value)
-        import s3fs
-
-        s3fs.S3FileSystem().mkdir(BUCKET)
-        yield serving
 
 
 @pytest.fixture(params=["s3", "file"])
@@ -179,9 +168,9 @@ class Forgetful(Storage):
 
 def test_a_lease_whose_answer_was_lost_is_ones_own(url):
     storage = Forgetful(url)
-    with Leases(storage).hold("k"):
+    with Leases(storage).hold("k", str(uuid.uuid4())):
         assert storage.lost
-        other = Leases(Storage(url)).hold("k")
+        other = Leases(Storage(url)).hold("k", str(uuid.uuid4()))
         with pytest.raises(HeldError, match=f"pid {os.getpid()} on .* since "), other:
             pass
 
@@ -199,21 +188,30 @@ def test_a_storage_that_would_overwrite_is_refused_before_anything_runs(tmp_path
     assert storage.names("") == []
 
 
+def test_who_died_in_a_workspace_is_followed_there_at_once_and_elsewhere_later(url):
+    first, same, other = (Leases(Storage(url)) for _ in range(3))
+    with first.hold("k", "w1"):
+        with pytest.raises(HeldError), other.hold("k", "w2"):
+            pass
+        with same.hold("k", "w1"):
+            pass
+
+
 def test_a_lease_beats_while_it_is_held_and_is_free_afterwards(url):
     mine, other = Leases(Storage(url), ttl=1.0, beat=0.2), Leases(Storage(url), ttl=1.0)
-    with mine.hold("k"):
+    with mine.hold("k", str(uuid.uuid4())):
         deadline = time.monotonic() + 2.5
         while time.monotonic() < deadline:
             assert other.holder("k") is not None
             time.sleep(0.2)
     assert other.holder("k") is None
-    with other.hold("k"):
+    with other.hold("k", str(uuid.uuid4())):
         pass
     assert Storage(url).names("leases") == []
 
 
 def _hold_and_die(url: str) -> None:
-    with Leases(Storage(url), beat=0.2).hold("k"):
+    with Leases(Storage(url), beat=0.2).hold("k", str(uuid.uuid4())):
         os.kill(os.getpid(), signal.SIGKILL)
 
 
@@ -229,7 +227,7 @@ def test_the_lease_of_a_dead_machine_runs_out_and_only_one_takes_it_over(url):
 
     def take(leases: Leases) -> None:
         try:
-            with leases.hold("k"):
+            with leases.hold("k", str(uuid.uuid4())):
                 took.append(leases)
                 time.sleep(1.0)
         except HeldError:
