@@ -16,6 +16,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from karma import storage
+from karma.errors import SharedStoreError, WorkspaceError
 from karma.journal import Journal, settle_dead
 from karma.outbox import Outbox
 from karma.shared import open_store
@@ -108,6 +110,23 @@ def kill_at_request(number: int, handled: bool, server: S3, *arguments: Any) -> 
         return _killed(child)
     finally:
         server.refuse = lambda _: False
+
+
+def try_it(task: Callable[..., None], *arguments: Any) -> bool:
+    """Run a task in a process of its own; whether it ended well, or a full disk ended it."""
+    child = _forks.Process(target=_tried, args=(task, arguments))
+    child.start()
+    child.join()
+    assert child.exitcode in (0, 3)
+    return child.exitcode == 0
+
+
+def _tried(task: Callable[..., None], arguments: tuple[Any]) -> None:
+    storage.WAITS = ()  # this does not pass
+    try:
+        task(*arguments)
+    except (OSError, WorkspaceError, SharedStoreError):
+        sys.exit(3)
 
 
 def _with(environment: dict[str, str], task: Callable[..., None], arguments: tuple[Any]) -> None:
