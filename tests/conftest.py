@@ -13,7 +13,7 @@ from tests.filled import SMOKE
 from tests.small import karma, settings
 
 if TYPE_CHECKING:
-    from tests.s3 import S3
+    from tests.serving import Server
 
 # Workers and servers that tests start must not wait for each other's threads.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -55,12 +55,12 @@ def copy(workspace: Path, tmp_path: Path) -> Path:
     return tmp_path / "workspace"
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator["S3"]:
+@pytest.fixture(scope="session")
+def server() -> Iterator["Server"]:
     """An S3 server, and the environment that a client needs."""
-    from tests.s3 import BUCKET, S3
+    from tests.s3 import BUCKET, s3
 
-    with S3().serving() as serving, pytest.MonkeyPatch.context() as patch:
+    with s3().serving() as serving, pytest.MonkeyPatch.context() as patch:
         for name, value in serving.environment.items():
             patch.setenv(name, value)
         import s3fs

@@ -23,7 +23,7 @@ from karma.outbox import Outbox
 from karma.shared import open_store
 from karma.storage import Storage
 from karma.store import Store, digest_of, manifest_of
-from tests.s3 import S3
+from tests.serving import Server
 from tests.told import parent, stage
 
 EVENTS = ("open", "os.", "shutil.", "fcntl.flock")
@@ -92,24 +92,27 @@ def kill_at_size(size: int, task: Callable[..., None], *arguments: Any) -> bool:
     return _killed(_forks.Process(target=_limited, args=(size, task, arguments)))
 
 
-def kill_at_request(number: int, handled: bool, server: S3, *arguments: Any) -> bool:
-    """Run ``work`` in a process that is killed while its request of that number is under way.
+def kill_at_request(
+    number: int, fate: str, server: Server, task: Callable[..., None], *arguments: Any
+) -> bool:
+    """Run a task in a process that is killed while its request of that number is under way.
 
-    The server has handled the request or has not; the process never hears of it.
+    The server has handled that (LOST) or has not (DROPPED); the process never hears of it.
     """
-    child = _forks.Process(target=_with, args=(server.environment, work, arguments))
+    child = _forks.Process(target=_with, args=(server.environment, task, arguments))
     before = server.asked.total()
 
-    def answer(asked: int) -> bool:
-        if asked - before == number:
-            os.kill(child.pid, signal.SIGKILL)
-        return asked - before == number and not handled
+    def disturb(asked: int) -> str:
+        if asked - before != number:
+            return ""
+        os.kill(child.pid, signal.SIGKILL)
+        return fate
 
-    server.refuse = answer
+    server.disturb = disturb
     try:
         return _killed(child)
     finally:
-        server.refuse = lambda _: False
+        server.disturb = lambda _: ""
 
 
 def try_it(task: Callable[..., None], *arguments: Any) -> bool:

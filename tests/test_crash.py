@@ -26,6 +26,7 @@ from tests.crash import (
     work,
 )
 from tests.s3 import BUCKET
+from tests.serving import DROPPED, LOST
 
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")
 FEW, ALL = 11, 1
@@ -111,11 +112,11 @@ def test_killed_in_the_middle_of_writing_any_file_nothing_is_half_or_lost(points
 
 
 @steps
-@pytest.mark.parametrize("handled", [False, True], ids=["lost", "handled"])
-def test_killed_at_any_request_to_s3_nothing_there_is_half_or_lost(points, server, handled):
+@pytest.mark.parametrize("fate", [DROPPED, LOST])
+def test_killed_at_any_request_to_s3_nothing_there_is_half_or_lost(points, server, fate):
     for point, folder in points:
         root, url = folder / "w", f"s3://{BUCKET}/{uuid.uuid4().hex}"
-        if not kill_at_request(point, handled, server, root, url, "a1"):
+        if not kill_at_request(point, fate, server, work, root, url, "a1"):
             break
         after_a_kill(root, url)
         told_once(root, ("a1", "b2"))

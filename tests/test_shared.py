@@ -22,6 +22,7 @@ from karma.storage import Storage
 from karma.store import Store
 from tests.filled import SMOKE, fill
 from tests.s3 import BUCKET
+from tests.serving import REFUSED
 from tests.test_store import build
 
 pytestmark = [
@@ -140,7 +141,7 @@ def test_a_store_that_is_away_at_the_commit_loses_nothing_and_the_next_run_share
 
 
 def test_a_storage_that_refuses_every_fifth_request_fails_nothing(server, s3, tmp_path):
-    server.refuse = lambda number: number % 5 == 0
+    server.disturb = lambda number: REFUSED if number % 5 == 0 else ""
     try:
         store = machine(tmp_path / "a", s3)
         store.remote.check()
@@ -151,7 +152,7 @@ def test_a_storage_that_refuses_every_fifth_request_fails_nothing(server, s3, tm
         for number in range(2):
             assert other.fetch(other.record("base", f"k{number}")["digest"])
     finally:
-        server.refuse = lambda _: False
+        server.disturb = lambda _: ""
 
 
 class Forgetful(Storage):
