@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from flows.options import HERE, RecipePath, Settings, Workspace, opened
+from flows.options import HERE, RecipePath, Settings, Shared, Workspace, opened
 
 
 class Meaning(StrEnum):
@@ -33,6 +33,7 @@ def accept(
     ] = None,
     settings: Settings = None,
     workspace: Workspace = HERE,
+    shared: Shared = "",
 ) -> int:
     """Keep what a stage made, although it is stale, after a change that cannot matter.
 
@@ -44,7 +45,7 @@ def accept(
     from karma.accept import accept as write
     from karma.plan import plan
 
-    document, store = opened(recipe, settings, workspace)
+    document, store = opened(recipe, settings, workspace, shared)
     for stage in stages:
         made = plan(recipe.stem, document, store)
         for one in write(made, store, stage, because, tuple(also or ())):

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from flows.options import HERE, RecipePath, Settings, Workspace, opened
+from flows.options import HERE, RecipePath, Settings, Shared, Workspace, opened
 from flows.server import configured, server
 
 
@@ -27,6 +27,7 @@ def deploy(
     ] = "karma",
     settings: Settings = None,
     workspace: Workspace = HERE,
+    shared: Shared = "",
 ) -> int:
     """Put a recipe on a schedule, as a deployment whose parameters Prefect's page shows.
 
@@ -37,7 +38,7 @@ def deploy(
 
     Example: karma deploy flows/recipes/smoke.yaml --cron "0 3 * * *"
     """
-    document, store = opened(recipe, settings, workspace)
+    document, store = opened(recipe, settings, workspace, shared)
     # What a run prints is for Prefect's page here.
     os.environ.setdefault("PREFECT_LOGGING_LEVEL", "INFO")
     store.create()
@@ -46,7 +47,7 @@ def deploy(
         from flows import deployment
 
         when = None if cron is None else deployment.schedule(cron, timezone)
-        made = deployment.declare(document, recipe.stem, store.root, when, overlap)
+        made = deployment.declare(document, recipe.stem, store.root, shared, when, overlap)
         if not own:
             place = deployment.register(made, pool)
             print(f"{made.full_name} stands on {place}, for the work pool {pool}.")

@@ -40,7 +40,12 @@ def schedule(cron: str, timezone: str) -> CronSchedule:
 
 
 def declare(
-    recipe: Recipe, name: str, workspace: Path, when: CronSchedule | None, overlap: Overlap
+    recipe: Recipe,
+    name: str,
+    workspace: Path,
+    store: str,
+    when: CronSchedule | None,
+    overlap: Overlap,
 ) -> RunnerDeployment:
     """The deployment of a recipe: one run at a time, the recipe's own words as its parameter."""
     return RunnerDeployment.from_flow(
@@ -52,6 +57,7 @@ def declare(
             "recipe": recipe.model_dump(mode="json", exclude_unset=True),
             "name": name,
             "workspace": str(workspace),
+            "store": store,
         },
         tags=["karma"],
         enforce_parameter_schema=False,  # what is wrong is said by the run, in our words

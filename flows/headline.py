@@ -12,7 +12,7 @@ from karma.store import Store
 
 def conclude(recipe: Recipe, digest: str | None, store: Store, workspace: Path) -> int:
     """Print the report's headline, its path and where to look; 0, or 3 if a gate was not met."""
-    if digest is None:
+    if digest is None or not store.fetch(digest):
         return 0
     folder = store.path(digest)
     report = json.loads((folder / "report.json").read_bytes())

@@ -8,7 +8,8 @@ from typing import Annotated
 
 import typer
 
-from karma.store import Store
+from flows.options import HERE, Shared, Workspace
+from karma.shared import open_store
 
 Model = Annotated[
     str,
@@ -18,16 +19,12 @@ Model = Annotated[
         "reward/context/0, with RECIPE: before it where several recipes have made one.",
     ),
 ]
-Workspace = Annotated[
-    Path,
-    typer.Option(envvar="KARMA_WORKSPACE", help="Where artefacts and records are kept."),
-]
-HERE = Path(".karma")
 
 
 def score(
     model: Model,
     workspace: Workspace = HERE,
+    shared: Shared = "",
     neutral: Annotated[
         bool,
         typer.Option(
@@ -53,7 +50,7 @@ def score(
     signal.signal(signal.SIGINT, lambda *_: os._exit(130))
     from karma.reward.locate import locate
 
-    folder = locate(model, Store(workspace))
+    folder = locate(model, open_store(workspace, shared))
     _quiet()
     from karma.reward.score import check_device, load
     from karma.reward.stream import score_lines
@@ -75,6 +72,7 @@ def export(
     model: Model,
     out: Annotated[Path, typer.Argument(metavar="OUT", help="A new or empty folder.")],
     workspace: Workspace = HERE,
+    shared: Shared = "",
 ) -> int:
     """Write a reward model as a plain Hugging Face folder with its card.
 
@@ -84,7 +82,7 @@ def export(
     """
     from karma.reward.locate import locate
 
-    folder = locate(model, Store(workspace))
+    folder = locate(model, open_store(workspace, shared))
     _quiet()
     from karma.reward.export import export as write
 

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from karma.recipe import Recipe, load
+from karma.shared import open_store
 from karma.store import Store
 
 RecipePath = Annotated[Path, typer.Argument(metavar="RECIPE", help="The recipe's YAML file.")]
@@ -17,14 +18,25 @@ Workspace = Annotated[
     Path,
     typer.Option(envvar="KARMA_WORKSPACE", help="Where artefacts and records are kept."),
 ]
+Shared = Annotated[
+    str,
+    typer.Option(
+        "--store",
+        metavar="URL",
+        envvar="KARMA_STORE",
+        help="A store that several machines share: s3://bucket/prefix, or a folder.",
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")]
 Instance = Annotated[str, typer.Argument(help="As karma plan names it, such as reward/context/0.")]
 HERE = Path(".karma")
 
 
-def opened(recipe: Path, settings: list[str] | None, workspace: Path) -> tuple[Recipe, Store]:
+def opened(
+    recipe: Path, settings: list[str] | None, workspace: Path, shared: str
+) -> tuple[Recipe, Store]:
     """The recipe with its settings, and the workspace, which is not made here."""
-    return load(recipe, settings or []), Store(workspace)
+    return load(recipe, settings or []), open_store(workspace, shared)
 
 
 def say(words: str) -> None:

@@ -96,6 +96,7 @@ def execute(run: Run, uri: str) -> Run:
     sweep()
     store, console = run.store, run.console
     settle_dead(store, console.say)
+    store.tidy()
     run.journal.open(entries.begin(run), entries.killed(run))
     _note(run, lambda: history.begin(store, run.id, run.dag.recipe, _mark(os.getpid())))
     sender = Sender(store, uri, console.say)

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from flows.options import HERE, Instance, Json, RecipePath, Settings, Workspace, opened
+from flows.options import HERE, Instance, Json, RecipePath, Settings, Shared, Workspace, opened
 from karma.acceptance import reasons
 from karma.plan import FAILED, FRESH, Entry
 from karma.plan import plan as make_plan
@@ -49,6 +49,7 @@ def plan(
     recipe: RecipePath,
     settings: Settings = None,
     workspace: Workspace = HERE,
+    shared: Shared = "",
     only: Only = None,
     start: From = None,
     force: Force = None,
@@ -63,7 +64,7 @@ def plan(
 
     Example: karma plan flows/recipes/smoke.yaml --set policy.kl_coef=0.1
     """
-    document, store = opened(recipe, settings, workspace)
+    document, store = opened(recipe, settings, workspace, shared)
     found = work(make_plan(recipe.stem, document, store), selected(only, start, force))
     if as_json:
         print(json.dumps(found.document(), indent=1))
@@ -119,7 +120,11 @@ def _sum(found: Work) -> str:
 
 
 def why(
-    recipe: RecipePath, instance: Instance, settings: Settings = None, workspace: Workspace = HERE
+    recipe: RecipePath,
+    instance: Instance,
+    settings: Settings = None,
+    workspace: Workspace = HERE,
+    shared: Shared = "",
 ) -> int:
     """Every cause that makes an instance stale, old and new, and where they come from.
 
@@ -130,7 +135,7 @@ def why(
     from karma import why as causes
     from karma.dag import find
 
-    document, store = opened(recipe, settings, workspace)
+    document, store = opened(recipe, settings, workspace, shared)
     made = make_plan(recipe.stem, document, store)
     entry = made.entries[find(made.dag, instance).id]
     print(causes.sentence(made, store, instance))

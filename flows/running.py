@@ -9,12 +9,13 @@ import typer
 
 from flows import planning
 from flows.headline import conclude
-from flows.options import HERE, RecipePath, Settings, Workspace, opened, say, short
-from karma.errors import BusyError, InputError, UserError
+from flows.options import HERE, RecipePath, Settings, Shared, Workspace, opened, say, short
+from karma.errors import BusyError, InputError, RecipeError, UserError
 from karma.nodes import STAGES
-from karma.plan import MISSING
+from karma.plan import MISSING, Plan
 from karma.plan import plan as make_plan
 from karma.selection import Work, work
+from karma.shared import SharedStore
 from karma.store import Store
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ def run(
     recipe: RecipePath,
     settings: Settings = None,
     workspace: Workspace = HERE,
+    shared: Shared = "",
     only: planning.Only = None,
     start: planning.From = None,
     force: planning.Force = None,
@@ -44,10 +46,16 @@ def run(
 
     Example: karma run flows/recipes/smoke.yaml --set policy.kl_coef=0.1
     """
-    document, store = opened(recipe, settings, workspace)
+    document, store = opened(recipe, settings, workspace, shared)
     if not dry_run:
         store.create()
     selection = planning.selected(only, start, force)
+    if force and isinstance(store, SharedStore):
+        raise RecipeError(
+            "--force",
+            "machines share the store, where the first artefact of a key stands",
+            "Change what the stage depends on, or run it without --store.",
+        )
     found = work(make_plan(recipe.stem, document, store), selection)
     if dry_run:
         planning.show(found)
@@ -57,12 +65,44 @@ def run(
         from karma.worker import cards
 
         cards()
+    found = reconciled(found, store)
     if not found.those("yes", "maybe"):
         say_nothing_ran(found, store)
         flush(store)
         digest = found.plan.entries["report"].digest
         return conclude(document, digest, store, workspace)
     return finish(_run(found, store, wait=not no_wait), workspace)
+
+
+def reconciled(found: Work, store: Store) -> Work:
+    """What a run will do once a store that machines share has been asked, if there is one.
+
+    Raises SharedStoreError if there is something to do and that store cannot be used.
+    """
+    if not isinstance(store, SharedStore):
+        return found
+    if found.those("yes", "maybe"):
+        store.remote.check()
+        return found
+    dag = found.plan.dag
+    if _agree(found.plan, store):
+        return found
+    return work(make_plan(dag.recipe, dag.settings, store), found.selection)
+
+
+def _agree(plan: Plan, store: SharedStore) -> bool:
+    """Let what is here be known there and the other way round; whether all is as it was planned.
+
+    Where another machine was first with a key, its artefact stands from now on.
+    """
+    agreed = True
+    for entry in plan.entries.values():
+        record = store.record(entry.node.stage, entry.key) if entry.key else None
+        if record is not None:
+            digest = store.share(record)["digest"]
+            agreed = agreed and digest == entry.digest
+            store.set_ref(plan.dag.recipe, entry.node.id, record["key"], digest)
+    return agreed and store.fetch(plan.entries["report"].digest or "")
 
 
 def _stages(found: Work) -> list[str]:

@@ -22,6 +22,7 @@ from karma.plan import plan
 from karma.recipe import Recipe, check
 from karma.selection import Selection, work
 from karma.settle import settle
+from karma.shared import open_store
 from karma.store import Store
 from tasks.stage import Run
 
@@ -35,17 +36,18 @@ GATE = 3  # the exit code of a gate that is not met
     log_prints=True,
     validate_parameters=False,  # the messages are ours
 )
-def scheduled(recipe: Recipe, name: str, workspace: str = ".karma") -> State[Any]:
+def scheduled(recipe: Recipe, name: str, workspace: str = ".karma", store: str = "") -> State[Any]:
     """Bring a recipe up to date.
 
     Args:
         recipe: The recipe, section by section.
         name: The recipe's name, under which its artefacts are found again.
         workspace: The folder of artefacts and records, on the machine that runs it.
+        store: The store that machines share, if there is one: s3://bucket/prefix, or a folder.
     """
     try:
         document = check(Recipe, recipe, f"recipe {name}", "Mend the deployment's parameters.")
-        return _bring_up_to_date(document, name, Store(Path(workspace)))
+        return _bring_up_to_date(document, name, open_store(Path(workspace), store))
     except UserError as error:
         return Failed(message=str(error))
 
@@ -57,6 +59,7 @@ def _bring_up_to_date(document: Recipe, name: str, store: Store) -> State[Any]:
     store.create()
     found = work(plan(name, document, store), Selection())
     running.refuse_missing(found)
+    found = running.reconciled(found, store)
     if not found.those("yes", "maybe"):
         running.say_nothing_ran(found, store)
         running.flush(store)

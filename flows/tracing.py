@@ -7,9 +7,10 @@ from typing import Annotated, Any
 
 import typer
 
-from flows.options import HERE, Instance, Json, RecipePath, Settings, Workspace, opened
+from flows.options import HERE, Instance, Json, RecipePath, Settings, Shared, Workspace, opened
 from karma.plan import Plan
 from karma.plan import plan as make_plan
+from karma.shared import open_store
 from karma.store import Store, write_atomically
 
 
@@ -24,6 +25,7 @@ def lineage(
     ] = None,
     settings: Settings = None,
     workspace: Workspace = HERE,
+    shared: Shared = "",
     as_json: Json = False,
     page: Annotated[
         Path | None,
@@ -38,7 +40,7 @@ def lineage(
     """
     from karma import lineage_page
 
-    document, store = opened(recipe, settings, workspace)
+    document, store = opened(recipe, settings, workspace, shared)
     graph = _graph(make_plan(recipe.stem, document, store), store, instance)
     if page is not None:
         write_atomically(page, lineage_page.page(graph).encode())
@@ -70,6 +72,7 @@ def diff(
     first: Annotated[str, typer.Argument(metavar="A", help="A recipe's name, a report's digest.")],
     second: Annotated[str, typer.Argument(metavar="B", help="Or the path of a report.json.")],
     workspace: Workspace = HERE,
+    shared: Shared = "",
     as_json: Json = False,
 ) -> int:
     """Two runs or reports: configuration, code, data, scores with intervals; only what differs.
@@ -78,7 +81,7 @@ def diff(
     """
     from karma import diff as two
 
-    store = Store(workspace)
+    store = open_store(workspace, shared)
     document = two.compare(store, two.find(store, first), two.find(store, second))
     if as_json:
         print(json.dumps(document, indent=1))

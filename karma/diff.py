@@ -46,6 +46,7 @@ def find(store: Store, name: str) -> Side:
             f"it is no recipe that ran in {store.root}, no report's key or digest, and no file",
             "Name a recipe, a report's digest (karma lineage shows it) or a report.json.",
         )
+    store.fetch(record["digest"])
     return _side(name, store.path(record["digest"]), record)
 
 
@@ -185,7 +186,10 @@ def _items(store: Store, side: Side, cell: str) -> dict[str, Any] | None:
     import pyarrow.parquet as pq
 
     digest = (side.fingerprint or {}).get("input", {}).get(cell)
-    if digest is None or not (store.path(digest) / "items.parquet").exists():
+    if digest is None:
+        return None
+    store.fetch(digest)
+    if not (store.path(digest) / "items.parquet").exists():
         return None
     about = json.loads((store.path(digest) / "scores.json").read_bytes())
     columns = ["id", "group", "value", "prompt_hash", "template"]

@@ -24,6 +24,10 @@ class WorkspaceError(UserError):
     """The workspace cannot be read or written."""
 
 
+class SharedStoreError(UserError):
+    """The store that several machines share cannot be reached, read or written."""
+
+
 class ToldError(UserError):
     """A user's mistake that another process found, already in words."""
 

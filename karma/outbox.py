@@ -25,7 +25,10 @@ class Outbox:
 
     def put(self, path: Path) -> None:
         """Take in the entry that ``write`` left at ``path``, in one step. Raises OSError."""
-        name = f"{time.time_ns():020d}-{uuid.uuid4().hex[:8]}.json"
+        waiting = self.waiting()
+        # A clock that was set back must not put this before what was told earlier.
+        after = int(waiting[-1].name.partition("-")[0]) + 1 if waiting else 0
+        name = f"{max(time.time_ns(), after):020d}-{uuid.uuid4().hex[:8]}.json"
         path.rename(self.folder / name)
 
     def waiting(self) -> list[Path]:

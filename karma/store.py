@@ -20,7 +20,8 @@ Layout below the root (the workspace):
 Commit is atomic: the job's folder is hashed, synced and renamed to its digest, and only then is the
 record written, with a link that fails if another process was first. A crash leaves either nothing
 that looks finished or everything. What this module leaves out on purpose: what a key is made of
-(``fingerprint``) and what is stale (``plan``).
+(``fingerprint``), what is stale (``plan``), and other machines (``shared``, for which some methods
+stand here that do next to nothing on one).
 """
 
 import fcntl
@@ -31,13 +32,11 @@ import shutil
 import socket
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
 from karma.errors import WorkspaceError
-
-CHUNK = 1 << 20
 
 
 def canonical(document: Any) -> bytes:
@@ -142,7 +141,15 @@ class Store:
         return read_json(self.path(digest) / "manifest.json")
 
     def intact(self, digest: str) -> bool:
-        """Whether all files of an artefact are there with their sizes; contents are not reread."""
+        """Whether an artefact can be had."""
+        return self.here(digest)
+
+    def fetch(self, digest: str) -> bool:
+        """Make sure that an artefact is on this disk; False if it cannot be had."""
+        return self.here(digest)
+
+    def here(self, digest: str) -> bool:
+        """Whether all files of an artefact are here with their sizes; contents are not reread."""
         files = self.manifest(digest)
         if files is None:
             return False
@@ -156,7 +163,22 @@ class Store:
 
     def record(self, stage: str, key: str) -> dict[str, Any] | None:
         """What is known of the artefact that ``key`` stands for, or None if it was never built."""
-        return read_json(self.root / "records" / stage / f"{key}.json")
+        return read_json(self._record_path(stage, key))
+
+    def latest(self, stage: str, key: str) -> dict[str, Any] | None:
+        """As ``record``, and what another machine has committed this moment is found, too."""
+        return self.record(stage, key)
+
+    def share(self, record: dict[str, Any]) -> dict[str, Any]:
+        """Let a record be known to other machines; the record that stands."""
+        return record
+
+    def _record_path(self, stage: str, key: str) -> Path:
+        return self.root / "records" / stage / f"{key}.json"
+
+    def _write_record(self, record: dict[str, Any]) -> None:
+        data = json.dumps(record, indent=1, sort_keys=True).encode()
+        write_atomically(self._record_path(record["stage"], record["key"]), data)
 
     def commit(
         self,
@@ -177,9 +199,7 @@ class Store:
         files = manifest_of(out)
         digest = digest_of(files)
         (out / "manifest.json").write_bytes(canonical(files))
-        for path in out.rglob("*"):
-            if path.is_file():
-                _sync(path)
+        sync_files(out)
         record = {"stage": stage, "key": key, "digest": digest, "files": files, **facts}
         with self.held():  # an object that no record points to yet is no rubbish
             self._place(out, digest, key)
@@ -191,8 +211,8 @@ class Store:
                     self._set_aside(stage, standing)
                 before(record)
                 self._write_record(record)
-        shutil.rmtree(self.root / "scratch" / key, ignore_errors=True)
-        return record
+        self.drop(key)
+        return self.share(record)
 
     def adopt(self, record: dict[str, Any]) -> bool:
         """Write a record that ties its key to an artefact that is there; False if one stands."""
@@ -201,12 +221,6 @@ class Store:
                 return False
             self._write_record(record)
         return True
-
-    def _write_record(self, record: dict[str, Any]) -> None:
-        write_atomically(
-            self.root / "records" / record["stage"] / f"{record['key']}.json",
-            json.dumps(record, indent=1, sort_keys=True).encode(),
-        )
 
     def _set_aside(self, stage: str, record: dict[str, Any]) -> None:
         """Keep a record whose place another takes: what was made from its artefact may be kept."""
@@ -222,15 +236,20 @@ class Store:
             log.rename(out / "log.tmp")
             log.mkdir()
             (out / "log.tmp").rename(log / key)
-        if target.exists() and self.intact(digest):
+        if self.here(digest):
             if log.exists() and not (target / "log" / key).exists():
                 (target / "log").mkdir(exist_ok=True)
                 (log / key).rename(target / "log" / key)
             return
+        self._install(out, digest)
+
+    def _install(self, folder: Path, digest: str) -> None:
+        """Rename a whole folder to its digest."""
+        target = self.path(digest)
         if target.exists():
             # Damaged: move it aside in one step, so that nobody sees half of it.
             target.rename(self.root / "scratch" / f"damaged-{digest[:16]}-{time.time_ns()}")
-        out.rename(target)
+        folder.rename(target)
         _sync_folder(target.parent)
 
     # Work in progress
@@ -242,6 +261,19 @@ class Store:
         (folder / "out").mkdir(parents=True)
         (folder / "state").mkdir(exist_ok=True)
         return folder
+
+    def drop(self, key: str) -> None:
+        """Remove what tries for ``key`` have left, now that another has done it."""
+        shutil.rmtree(self.root / "scratch" / key, ignore_errors=True)
+
+    def tidy(self) -> None:
+        """Drop the scratch of keys whose process died after the record and before this."""
+        for folder in (self.root / "scratch").iterdir():
+            if not any((self.root / "records").glob(f"*/{folder.name}.json")):
+                continue
+            with (self.root / "locks" / folder.name).open("a") as file, suppress(BlockingIOError):
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                self.drop(folder.name)
 
     def failure(self, key: str) -> str | None:
         """The message of the last try, if it failed and no try has succeeded since."""
@@ -293,6 +325,13 @@ class Store:
         with file:
             fcntl.flock(file, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
             yield
+
+    def lease(self, stage: str, key: str) -> AbstractContextManager[None]:  # noqa: ARG002
+        """Hold ``key`` alone among machines. Raises HeldError if another has or had it."""
+        return nullcontext()
+
+    def wait(self, stage: str, key: str) -> None:
+        """Wait until the machine that holds ``key`` is done with it, or dead."""
 
     # References and small notes
 
@@ -384,6 +423,13 @@ def _stat(path: Path) -> list[int]:
 def _sync(path: Path) -> None:
     with path.open("rb") as file:
         os.fsync(file.fileno())
+
+
+def sync_files(folder: Path) -> None:
+    """Let all files below a folder be on the disk."""
+    for path in folder.rglob("*"):
+        if path.is_file():
+            _sync(path)
 
 
 def _sync_folder(path: Path) -> None:

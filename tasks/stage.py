@@ -9,6 +9,7 @@ import json
 import os
 import time
 import uuid
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -24,6 +25,7 @@ from karma.dag import Dag, fingerprint
 from karma.errors import BusyError, InputError, StageError, UserError
 from karma.fingerprint import key_of
 from karma.journal import Journal
+from karma.lease import HeldError
 from karma.nodes import SOURCES, STAGES, Node
 from karma.plan import source_digest
 from karma.selection import EVERYTHING, Selection
@@ -162,10 +164,10 @@ def _stage(run: Run, node: Node) -> Outcome:
         run.journal.use(key)
         record = run.store.record(node.stage, key)
     forced = node.id in run.selection.forced(run.dag)
-    whole = record is not None and (node.stage != "report" or run.store.intact(record["digest"]))
+    whole = record is not None and (node.stage != "report" or run.store.fetch(record["digest"]))
     if record is not None and whole and not forced:
         # Files that are gone are rebuilt when something that runs needs them.
-        outcome = _outcome(record, ran=False)
+        outcome = _outcome(run.store.share(record), ran=False)
     else:
         _require_chosen(run, node)
         outcome = _build(run, node, forced)
@@ -203,16 +205,29 @@ def _build(run: Run, node: Node, forced: bool = False) -> Outcome:
         run.console.say(f"{node.id} waits for {holder}, which is at it too")
 
     with store.lock(key, waiting):
-        record = store.record(node.stage, key)
-        if record is not None and store.intact(record["digest"]) and not forced:
-            run.console.ended(node.id, "done by another run")
-            return _outcome(record, ran=False)
-        record = _run_job(run, node, key, document, forced)
-    return _outcome(record, ran=True)
+        while forced or (record := _done(run, node, key)) is None:
+            try:
+                record = _run_job(run, node, key, document, forced)
+            except HeldError as other:
+                waiting(str(other))
+                store.wait(node.stage, key)
+            else:
+                return _outcome(record, ran=True)
+        store.drop(key)
+        run.console.ended(node.id, "done by another run")
+        return _outcome(record, ran=False)
 
 
 def _outcome(record: dict[str, Any], ran: bool) -> Outcome:
     return Outcome(record["key"], record["digest"], ran, tuple(record.get("accepted", ())))
+
+
+def _done(run: Run, node: Node, key: str) -> dict[str, Any] | None:
+    """The record of a key, if another run has committed it by now and its files can be had."""
+    record = run.store.latest(node.stage, key)
+    if record is None or not run.store.fetch(record["digest"]):
+        return None
+    return run.store.share(record)
 
 
 def _restore(run: Run, node: Node) -> None:
@@ -220,7 +235,7 @@ def _restore(run: Run, node: Node) -> None:
     if node.source:
         for name in node.inputs.values():
             _restore(run, run.dag.nodes[name])
-    elif not run.store.intact(run.outcomes[node.id].digest):
+    elif not run.store.fetch(run.outcomes[node.id].digest):
         run.console.say(f"{node.id}: its files are gone from the store and are made again")
         run.outcomes[node.id] = outcome = _build(run, node)
         run.store.set_ref(run.dag.recipe, node.id, outcome.key, outcome.digest)
@@ -239,32 +254,39 @@ def _run_job(
         "compute": run.dag.settings.compute if STAGES[node.stage].trained else "cpu",
     }
     began = time.time()
-    try:
-        usage = run.pool(node.stage).run(
-            spec,
-            folder,
-            document,
-            lambda done, total, unit: run.console.progress(node.id, done, total, unit),
-            lambda: run.console.started(node.id),
-            _group(run, node),
+    with ExitStack() as leases:
+
+        def started() -> None:
+            # Not before it has a slot: what only waits for one is left to other machines.
+            leases.enter_context(store.lease(node.stage, key))
+            run.console.started(node.id)
+
+        try:
+            usage = run.pool(node.stage).run(
+                spec,
+                folder,
+                document,
+                lambda done, total, unit: run.console.progress(node.id, done, total, unit),
+                started,
+                _group(run, node),
+            )
+            _unchanged(run, node)
+        except (UserError, StageError) as error:
+            store.fail(key, str(error))
+            raise
+        _keep_log(folder)
+        extent = _extent(folder / "out") if node.stage == "dumps" else {}
+        facts = {"fingerprint": document, "began": began, "run": run.id, **extent, **usage}
+        made = entries.evaluation if node.stage == "evals" else entries.stage
+        record = store.commit(
+            node.stage,
+            key,
+            facts,
+            lambda new: run.journal.prepare(key, made(run, node, new)),
+            replace=forced,
         )
-        _unchanged(run, node)
-    except (UserError, StageError) as error:
-        store.fail(key, str(error))
-        raise
-    _keep_log(folder)
-    extent = _extent(folder / "out") if node.stage == "dumps" else {}
-    facts = {"fingerprint": document, "began": began, "run": run.id, **extent, **usage}
-    made = entries.evaluation if node.stage == "evals" else entries.stage
-    record = store.commit(
-        node.stage,
-        key,
-        facts,
-        lambda new: run.journal.prepare(key, made(run, node, new)),
-        replace=forced,
-    )
     run.console.ended(node.id, f"{usage['seconds']:.1f} s")
-    if node.stage != "evals":
+    if node.stage != "evals" and record.get("run") == run.id:
         run.journal.tell(key)
     return record
 

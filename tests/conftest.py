@@ -2,7 +2,9 @@
 
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -10,6 +12,9 @@ from karma.recipe import load
 from karma.store import Store
 from tests.filled import SMOKE, fill
 from tests.small import karma, settings
+
+if TYPE_CHECKING:
+    from tests.serving import Server
 
 # Workers and servers that tests start must not wait for each other's threads.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -66,3 +71,17 @@ def copy(workspace: Path, tmp_path: Path) -> Path:
     """A copy of that workspace, for a test that changes it."""
     shutil.copytree(workspace, tmp_path / "workspace")
     return tmp_path / "workspace"
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator["Server"]:
+    """An S3 server, and the environment that a client needs."""
+    from tests.s3 import BUCKET, s3
+
+    with s3().serving() as serving, pytest.MonkeyPatch.context() as patch:
+        for name, value in serving.environment.items():
+            patch.setenv(name, value)
+        import s3fs
+
+        s3fs.S3FileSystem().mkdir(BUCKET)
+        yield serving

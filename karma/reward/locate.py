@@ -46,7 +46,7 @@ def _made(store: Store, recipe: str, instance: str) -> dict[str, str]:
 
 
 def _whole(store: Store, instance: str, digest: str) -> Path:
-    if not store.intact(digest):
+    if not store.fetch(digest):
         raise InputError(
             instance, "files of its artefact are missing", "karma run with its recipe makes it."
         )
