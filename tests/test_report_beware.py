@@ -124,7 +124,7 @@ def test_a_model_that_always_gives_one_answer_is_told(tmp_path: Path) -> None:
         said = [0 if constant else i % 2 for i in range(120)]
         change(job, model, "humor", prediction=said)
     [flag] = told(job)
-    assert flag.startswith("humor: 1 of 4 models give one and the same answer to every item")
+    assert flag.startswith("One and the same answer to every item is given on humor (1 of 4 mod")
 
 
 def test_prompts_that_were_cut_are_told(tmp_path: Path) -> None:
@@ -142,6 +142,17 @@ def test_a_classifier_that_tells_little_is_told(tmp_path: Path) -> None:
     assert told(job) == [
         "toxicity: its classifier tells a toxic text from a harmless one with an AUC of 0.650 only."
     ]
+
+
+def test_control_signs_that_a_model_wrote_are_shown_and_break_no_file(tmp_path: Path) -> None:
+    job = study(tmp_path)
+    said = [[f"so\x00 be\x07it\x1b[2J\n{i}", "more"] for i in range(24)]
+    change(job, "policy/unexposed/context/0", "replies", generations=said)
+    run(job)
+    for name in ("report.md", "report.html", "report.json"):
+        text = (job.out / name).read_text()
+        assert not set(text) & {"\x00", "\x07", "\x1b"}
+    assert "so␀ be␇it␛[2J" in (job.out / "report.html").read_text()
 
 
 def test_what_was_not_measured_is_listed(tmp_path: Path) -> None:

@@ -20,9 +20,8 @@ def flags(records: Records, rewards: list[dict[str, Any]]) -> list[str]:
     found = _unmatched(records)
     for name in records.benchmarks:
         cells = [c for m in records.models if (c := records.cells.get((m, name))) is not None]
-        found += _constant(name, cells) + _few(name, cells) + _cut(name, cells)
-        found += _classifier(name, cells)
-    found += _lacking(records)
+        found += _few(name, cells) + _cut(name, cells) + _classifier(name, cells)
+    found += _constant(records) + _lacking(records)
     found += [f"Reward {row['id']}: {row['flag']}" for row in rewards if row["flag"]]
     found += _alarms(records)
     return found
@@ -47,14 +46,19 @@ def _unmatched(records: Records) -> list[str]:
     return found
 
 
-def _constant(name: str, cells: list[Cell]) -> list[str]:
-    """Models that give one answer to every question, whatever is asked."""
-    same = [cell.model for cell in cells if _one_answer(cell)]
-    if not same:
+def _constant(records: Records) -> list[str]:
+    """Benchmarks on which models give one answer to every question, whatever is asked."""
+    told = []
+    for name in records.benchmarks:
+        cells = [c for m in records.models if (c := records.cells.get((m, name))) is not None]
+        same = sum(map(_one_answer, cells))
+        if same:
+            told.append(f"{name} ({same} of {several(len(cells), 'model')})")
+    if not told:
         return []
     return [
-        f"{name}: {len(same)} of {several(len(cells), 'model')} give one and the same answer to "
-        "every item; such a score is that answer's share of the items, and no skill."
+        f"One and the same answer to every item is given on {listed(told)}; such a score is that "
+        "answer's share of the items, and no skill."
     ]
 
 

@@ -13,6 +13,9 @@ from karma.report.compare import enough
 REPLIES = "replies"
 # Characters of a prompt or reply that are shown.
 CUT = 600
+# Control signs that a model may write, each with a sign that can be seen; a zero byte would make
+# the Markdown no text, and no page may hold it.
+SEEN = {code: 0x2400 + code for code in range(32) if chr(code) not in "\n\t"} | {0x7F: 0x2421}
 # What the report draws, and the names that the stage `policy` logs it under.
 CURVES = {"step": "step", "reward": "reward/raw", "gold": "gold", "kl": "kl", "length": "length"}
 # Means over the first and the last fifth of the steps, as the stage `policy` takes them.
@@ -194,13 +197,18 @@ def _replies(cell: Cell) -> dict[str, tuple[str, str]]:
     """Prompt and first reply of each item, cut to a readable length."""
     columns = (cell.items[name].to_pylist() for name in ("id", "prompt", "generations"))
     return {
-        name: (_tail(prompt), said[0][:CUT]) for name, prompt, said in zip(*columns, strict=True)
+        name: (_tail(prompt), _seen(said[0][:CUT]))
+        for name, prompt, said in zip(*columns, strict=True)
     }
 
 
 def _tail(prompt: str) -> str:
     """A long prompt's end, which is what the reply answers."""
-    return prompt if len(prompt) <= CUT else "… " + prompt[-CUT:]
+    return _seen(prompt if len(prompt) <= CUT else "… " + prompt[-CUT:])
+
+
+def _seen(text: str) -> str:
+    return text.translate(SEEN)
 
 
 def training_samples(records: Records, count: int) -> list[dict[str, Any]]:
@@ -211,7 +219,7 @@ def training_samples(records: Records, count: int) -> list[dict[str, Any]]:
         if kept and count:
             said = [row for row in kept if row["prompt"] == kept[0]["prompt"]]
             chosen = [said[i] for i in sorted({0, len(said) // 2, len(said) - 1})]
-            replies = [{"step": row["step"], "reply": row["reply"][:CUT]} for row in chosen]
+            replies = [{"step": row["step"], "reply": _seen(row["reply"][:CUT])} for row in chosen]
             found.append({"model": model, "prompt": _tail(kept[0]["prompt"]), "replies": replies})
     return found
 
