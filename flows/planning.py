@@ -139,6 +139,8 @@ def why(
     made = make_plan(recipe.stem, document, store)
     entry = made.entries[find(made.dag, instance).id]
     print(causes.sentence(made, store, instance))
+    if entry.accepted:
+        print(f"  accepted: {reasons(entry.accepted)}")
     if entry.last_error:
         print(f"  the last try failed: {entry.last_error}")
     for cause in entry.causes:
