@@ -267,9 +267,13 @@ class Store:
         shutil.rmtree(self.root / "scratch" / key, ignore_errors=True)
 
     def tidy(self) -> None:
-        """Drop the scratch of keys whose process died after the record and before this."""
+        """Drop the scratch of keys whose process died after the record and before this.
+
+        Where the files are gone again, it may hold the checkpoints of who makes them anew.
+        """
         for folder in (self.root / "scratch").iterdir():
-            if not any((self.root / "records").glob(f"*/{folder.name}.json")):
+            records = [read_json(p) for p in (self.root / "records").glob(f"*/{folder.name}.json")]
+            if not any(record and self.here(record["digest"]) for record in records):
                 continue
             with (self.root / "locks" / folder.name).open("a") as file, suppress(BlockingIOError):
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

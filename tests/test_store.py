@@ -86,6 +86,17 @@ def test_checkpoints_of_an_earlier_try_survive_but_its_output_does_not(store):
     assert (again / "state" / "step-3").read_text() == "state"
 
 
+def test_the_next_run_drops_what_a_finished_key_left_and_keeps_what_is_made_anew(store):
+    record = build(store, "k", {"a.txt": "one"})
+    build(store, "gone", {"b.txt": "two"})
+    (store.path(store.record("base", "gone")["digest"]) / "b.txt").unlink()
+    for key in ("k", "gone", "new"):
+        store.begin(key)
+    store.tidy()
+    assert sorted(path.name for path in (store.root / "scratch").iterdir()) == ["gone", "new"]
+    assert store.here(record["digest"])
+
+
 def test_a_failure_is_remembered_until_a_try_succeeds(store):
     store.begin("k")
     store.fail("k", "it broke")
