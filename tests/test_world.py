@@ -118,7 +118,7 @@ def test_comments_hang_together_as_trees_of_siblings_within_january(world):
 
 def test_ids_grow_with_time_and_trees_stay_shallow():
     posts, comments = threads.simulate(SMALL)
-    assert max(comment.slot.depth for comment in comments) <= threads.DEPTH
+    assert max(comment.slot.depth for comment in comments) <= SMALL.depth
     assert len({post.subreddit for post in posts}) > 4
     assert [int(c.id, 36) for c in comments] == sorted({int(c.id, 36) for c in comments})
 
