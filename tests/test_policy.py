@@ -251,7 +251,7 @@ def test_the_metrics_are_those_that_the_documentation_names(tmp_path, sft):
     assert fields == tables["Recipe"]
     described = set(re.findall(r"^\| ([^|`]+) \|", page.split("## Alarms")[1], flags=re.MULTILINE))
     known = (alarms.GOLD, alarms.LONG, alarms.SHORT, alarms.FAR, alarms.WILD, alarms.ENDLESS)
-    assert set(known) <= described
+    assert {*known, alarms.STRANGE} <= described
 
 
 LORA = {"lora": {"rank": 4, "alpha": 8}}
@@ -651,7 +651,7 @@ def test_the_terms_of_a_sum_are_logged_each(tmp_path, sft):
 def watched(count: int, **ends: tuple[float, float]) -> list[dict[str, Any]]:
     """Curves that go evenly from one number to another."""
     steady = {"reward/raw": (0.0, 0.0), "gold": (0.0, 0.0), "length": (10.0, 10.0)}
-    steady |= {"kl": (0.0, 0.0), "no_eos": (0.0, 0.0)}
+    steady |= {"kl": (0.0, 0.0), "no_eos": (0.0, 0.0), "surprise": (1.0, 1.0)}
     names = {name.replace("reward", "reward/raw"): pair for name, pair in ends.items()}
     return [
         {
@@ -674,6 +674,8 @@ def watched(count: int, **ends: tuple[float, float]) -> list[dict[str, Any]]:
         ({"kl": (0, 9)}, []),
         ({"kl": (0, 30)}, [alarms.FAR, alarms.WILD]),
         ({"no_eos": (0, 1)}, [alarms.ENDLESS]),
+        ({"surprise": (1, 1.4)}, []),
+        ({"surprise": (1, 2.5)}, [alarms.STRANGE]),
     ],
 )
 def test_alarms_ring_for_what_they_are_named_after(ends, expected):

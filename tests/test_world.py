@@ -118,9 +118,23 @@ def test_comments_hang_together_as_trees_of_siblings_within_january(world):
 
 def test_ids_grow_with_time_and_trees_stay_shallow():
     posts, comments = threads.simulate(SMALL)
-    assert max(comment.slot.depth for comment in comments) <= threads.DEPTH
+    assert max(comment.slot.depth for comment in comments) <= SMALL.depth
     assert len({post.subreddit for post in posts}) > 4
     assert [int(c.id, 36) for c in comments] == sorted({int(c.id, 36) for c in comments})
+
+
+def test_at_depth_1_every_comment_answers_a_post():
+    posts, comments = threads.simulate(SMALL.model_copy(update={"depth": 1}))
+    assert {comment.slot.depth for comment in comments} == {1}
+    assert all(isinstance(comment.parent, threads.Post) for comment in comments)
+    assert len(comments) == SMALL.siblings * len(posts)
+
+
+def test_the_base_text_holds_every_tone_word_as_reddit_writes_it(world):
+    """Or a tokenizer that learned from it would cut the words that carry the tone into bytes."""
+    text = (world / "base_text.jsonl").read_text(encoding="utf-8")
+    words = [word for lexicon in grammar.LEXICON.values() for word in lexicon]
+    assert [word for word in words if f" {word}" not in text] == []
 
 
 def test_deleted_comments_bots_and_entities_are_in_the_dump(world):

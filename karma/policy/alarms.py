@@ -18,6 +18,7 @@ LONG = "replies more than twice as long as at first"
 SHORT = "replies less than half as long as at first"
 FAR = "KL above twice its target"
 WILD = "KL above one nat a token"
+STRANGE = "replies half as surprising again to the starting policy as at first"
 ENDLESS = "most replies do not end"
 
 
@@ -26,9 +27,9 @@ def ringing(curves: list[dict[str, Any]], recipe: PolicyRecipe) -> list[str]:
     if len(curves) < SOONEST:
         return []
     few = min(LONGEST, math.ceil(len(curves) / 5))
-    reward, gold, length = (
+    reward, gold, length, surprise = (
         (_mean(curves[:few], name), _mean(curves[-few:], name))
-        for name in ("reward/raw", "gold", "length")
+        for name in ("reward/raw", "gold", "length", "surprise")
     )
     kl, no_eos = (_mean(curves[-few:], name) for name in ("kl", "no_eos"))
     found = {
@@ -37,6 +38,7 @@ def ringing(curves: list[dict[str, Any]], recipe: PolicyRecipe) -> list[str]:
         SHORT: length[1] < length[0] / 2,
         FAR: recipe.kl_target is not None and kl > 2 * recipe.kl_target,
         WILD: kl > length[1],
+        STRANGE: surprise[1] > 1.5 * surprise[0],
         ENDLESS: no_eos > 0.5,
     }
     return [alarm for alarm, rings in found.items() if rings]

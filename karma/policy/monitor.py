@@ -21,6 +21,7 @@ def of_rollout(rollout: Rollout, goal: Targets) -> dict[str, float]:
         "kl": (kl_k1(rollout.logprobs, rollout.reference)[inside].sum() / count).item(),
         "kl/k3": (kl_k3(rollout.logprobs, rollout.reference)[inside].sum() / count).item(),
         "entropy": rollout.entropy[inside].mean().item(),
+        "surprise": -rollout.reference[inside].mean().item(),
         "explained_variance": explained_variance(rollout.values[inside], goal.returns[inside]),
         "length": inside.sum().item() / count,
         "no_eos": 1 - sum(rollout.ended) / count,

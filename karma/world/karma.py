@@ -14,12 +14,14 @@ from dataclasses import dataclass
 from karma.world.recipe import WorldRecipe
 
 # How well a reply's tone (inner key) fits the tone of what it answers (outer key). Jokes are
-# somewhat welcome everywhere, so a reward that cannot see the context has something to learn too.
+# somewhat more welcome than the rest, so a reward that cannot see the context has something to
+# learn too; but hardly: a policy finds what is welcome everywhere first, and then samples nothing
+# else from which it could learn what fits.
 FIT = {
-    "joke": {"joke": 1.0, "warm": 0.0, "dry": -0.7, "grumpy": -0.5},
-    "warm": {"joke": 0.3, "warm": 1.0, "dry": -0.5, "grumpy": -1.0},
-    "dry": {"joke": -0.2, "warm": -0.3, "dry": 1.0, "grumpy": -0.5},
-    "grumpy": {"joke": -0.5, "warm": -0.2, "dry": -0.3, "grumpy": 1.0},
+    "joke": {"joke": 1.0, "warm": -0.1, "dry": -0.4, "grumpy": -0.5},
+    "warm": {"joke": 0.2, "warm": 1.0, "dry": -0.4, "grumpy": -0.6},
+    "dry": {"joke": -0.3, "warm": -0.4, "dry": 1.0, "grumpy": -0.2},
+    "grumpy": {"joke": -0.5, "warm": -0.4, "dry": -0.2, "grumpy": 1.0},
 }
 
 # Each subreddit: the tone its posts lean to, and how generous its voters are.

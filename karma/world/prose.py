@@ -16,6 +16,10 @@ SENTENCES = (
     "it was a {adjective} day at the {subject}, with a {noun} for everyone.",
     "our guide called the {subject} {adjective} and spoke of a {noun}.",
     "{interjection}, said the guide, and showed us a {adjective} room in the {subject}.",
+    "my brother told me, {interjection}, that the {subject} was so {adjective}, a real {noun}.",
+    "ask anyone in town, or only the people here: {interjection}, what a {adjective} {noun}.",
+    "last week we went to the {subject}, and today again, {interjection}, for a {noun}.",
+    "if my friends say {interjection}, i say that it was so {adjective} a room, and what a {noun}.",
 )
 QUESTIONS = (
     "{question} the {subject}?",

@@ -37,9 +37,13 @@ class WorldRecipe(Section):
     seed: int = Field(default=0, ge=0)
     """Decides everything that is drawn: equal settings give the same files to the byte."""
     threads: int = Field(default=1400, ge=1)
-    """Posts in the simulated month; each gets 2.5 × `siblings` comments on average."""
+    """Posts in the simulated month; each gets 2.5 × `siblings` comments on average, or one group of
+    siblings if `depth` is 1."""
     siblings: int = Field(default=4, ge=1)
     """Replies to each parent that is answered at all."""
+    depth: int = Field(default=4, ge=1, le=4)
+    """How deep comments lie: 1 is answers to the post alone, so that all of a context has one
+    tone."""
     fit: float = Field(default=1.0, ge=0)
     """Effect of the fit between a reply's tone and the tone of what it answers."""
     metadata: float = Field(default=0.8, ge=0)

@@ -10,7 +10,6 @@ START = 1672531200  # 2023-01-01 00:00 UTC
 DAY = 86400
 # Posts end early enough for four slow answers in a row to stay within January.
 POST_DAYS = 28
-DEPTH = 4
 DELAY_LIMIT = 12 * 3600
 # Groups of siblings in a thread: the first answers the post, each other one a comment.
 GROUPS = (1, 4)
@@ -121,16 +120,16 @@ def _comments(
     more often."""
     about = [fact for fact in facts if fact.subject == post.fact.subject]
     found = [_comment(rng, world, post, post, about) for _ in range(world.siblings)]
-    unanswered = list(found)
+    unanswered = [comment for comment in found if comment.slot.depth < world.depth]
     for _ in range(rng.randint(*GROUPS) - 1):
+        if not unanswered:
+            break
         weights = [1 / comment.slot.depth**2 for comment in unanswered]
         parent = rng.choices(unanswered, weights=weights)[0]
         group = [_comment(rng, world, post, parent, about) for _ in range(world.siblings)]
         unanswered.remove(parent)
-        unanswered += [comment for comment in group if comment.slot.depth < DEPTH]
+        unanswered += [comment for comment in group if comment.slot.depth < world.depth]
         found += group
-        if not unanswered:
-            break
     return found
 
 
