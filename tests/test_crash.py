@@ -129,7 +129,7 @@ def test_killed_while_it_mends_a_damaged_artefact_the_next_run_mends_it(points):
         root = folder / "w"
         work(root, "", "a0")
         digest = Store(root).record("base", "k")["digest"]
-        (Store(root).path(digest) / "a.txt").write_text("cut")
+        (Store(root).path(digest) / "a.txt").write_text("")
         killed = kill_at(point, folder, work, root, "", "a1")
         work(root, "", "b2")
         require_whole(root)
