@@ -66,7 +66,8 @@ class Recipe(Section):
     compute: Literal["cpu", "cuda"] = "cpu"
     """Where models are trained and evaluated; ``cuda`` without a card is an error, never a CPU."""
     slots: int | None = Field(default=None, ge=1)
-    """How many jobs run at once; by default as many as there are cores (part of no key)."""
+    """How many jobs run at once; by default as many as there are cores, each with 3 GiB of memory
+    (part of no key)."""
     world: WorldRecipe = WorldRecipe()
     dumps: DumpsRecipe
     threads: ThreadsRecipe = ThreadsRecipe()

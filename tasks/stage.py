@@ -32,6 +32,9 @@ from karma.selection import EVERYTHING, Selection
 from karma.store import Store
 from tasks import entries
 
+# A frame of a dump asks for a window of 2 GiB, and a range of threads wants about as much.
+SLOT_MEMORY = 3 << 30
+
 
 class Console(Protocol):
     """What tells a person how the run goes."""
@@ -64,6 +67,12 @@ class Outcome:
         return str(self.accepted[0]["from"]) if self.accepted else self.key
 
 
+def _slots() -> int:
+    """As many as there are cores, if the memory suffices."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return max(1, min(len(os.sched_getaffinity(0)), memory // SLOT_MEMORY))
+
+
 class Run:
     """One pipeline run: what its tasks share. A plain object: Prefect passes it on as it is."""
 
@@ -86,8 +95,7 @@ class Run:
         self.outcomes: dict[str, Outcome] = {}
         self.failures: dict[str, Exception] = {}
         self.ended = False
-        slots = dag.settings.slots or len(os.sched_getaffinity(0))
-        self._pool = worker.Pool(slots)
+        self._pool = worker.Pool(dag.settings.slots or _slots())
         self._cards: worker.Pool | None = None
         if dag.settings.compute == "cuda":
             self._cards = worker.Pool(0, worker.cards())

@@ -119,6 +119,14 @@ def test_an_unknown_age_is_a_bin_of_its_own(tmp_path):
     assert by_id(valuations, "valuation")["unknown"] == pytest.approx(0.5)
 
 
+def test_an_unknown_subreddit_is_one_of_its_own_and_loses_no_reply(tmp_path):
+    rows = [reply("known", 1), *(reply(f"u{n}", n, subreddit=None) for n in (3, 9, 100))]
+    valuations, _, profile = labels(tmp_path, rows, valuation={"min_group": 2})
+    assert by_id(valuations, "valuation")["u3"] == pytest.approx(0.5 / 3)
+    assert by_id(valuations, "level") == {"known": 0, "u3": 1, "u9": 1, "u100": 2}
+    assert (profile["scored"], profile["null_scores"]) == (4, 0)
+
+
 def test_what_the_recipe_leaves_out_of_within_does_not_divide(tmp_path):
     rows = [reply("1", 1), reply("2", 2, age=None), reply("3", 3, subreddit="b")]
     valuations, _, _ = labels(tmp_path, rows, valuation={"min_group": 1, "within": []})

@@ -28,6 +28,8 @@ def run(job: Job) -> None:
         statement("labels/pairs"),
         {"out": plain(pairs), **recipe.pairs.model_dump()},
     )
+    account = {"files": files, "valuations": plain(valuations)}
+    check(connection, "labels_account", account)
     check(connection, "labels_valuations", {"valuations": plain(valuations)})
     check(
         connection,

@@ -5,9 +5,9 @@ CREATE TEMP TABLE cuts AS
 WITH RECURSIVE scores AS (
     SELECT
         1 AS scope,
-        subreddit AS group_subreddit,
+        coalesce(subreddit, '') AS group_subreddit,
         score,
-        count(*) OVER (PARTITION BY subreddit) AS total
+        count(*) OVER (PARTITION BY coalesce(subreddit, '')) AS total
     FROM replies
     WHERE split = 'train'
     UNION ALL

@@ -1,5 +1,5 @@
 -- One row per reply with a score: the cell that it is compared within. A part of the cell that the
--- recipe does not ask for is the same for all.
+-- recipe does not ask for is the same for all; an unknown subreddit is one of its own.
 CREATE TEMP TABLE replies AS
 SELECT
     conversations.id,
@@ -10,7 +10,8 @@ SELECT
     conversations.score,
     conversations.split,
     conversations.use,
-    CASE WHEN $by_subreddit THEN conversations.subreddit ELSE '' END AS cell_subreddit,
+    CASE WHEN $by_subreddit THEN coalesce(conversations.subreddit, '') ELSE '' END
+        AS cell_subreddit,
     CASE
         WHEN NOT $by_age THEN 0
         WHEN conversations.age IS NULL THEN -1

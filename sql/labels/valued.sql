@@ -56,7 +56,7 @@ levelled AS (
         count(cuts.level) AS level
     FROM replies
     LEFT JOIN known
-        ON replies.subreddit = known.group_subreddit
+        ON coalesce(replies.subreddit, '') = known.group_subreddit
     LEFT JOIN cuts
         ON
             coalesce(known.group_subreddit, '') = cuts.group_subreddit
