@@ -421,7 +421,12 @@ def test_a_schedule_shows_every_row_once_an_epoch_and_every_pair_with_it():
     assert seen == sorted([*range(100), *range(100)])
     found = [(step.rows[a], step.rows[b]) for step in steps for a, b in step.pairs]
     assert sorted(found) == sorted(pairs * 2)
-    assert max(len(step.rows) for step in steps) <= 16
+    sizes = [len(step.rows) for step in steps]
+    assert max(sizes) <= 17
+    assert sum(sizes) / len(sizes) == pytest.approx(16, abs=2)
+    assert all(
+        sorted(lengths[row] for row in s.rows) == [lengths[row] for row in s.rows] for s in steps
+    )
     assert steps == schedule(lengths, pairs, unpaired=True, rows_a_step=16, epochs=2, seed=0)
 
 

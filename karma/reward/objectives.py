@@ -73,9 +73,9 @@ def schedule(
 ) -> list[Step]:
     """All steps of a training, in order.
 
-    ``lengths`` are the rows' tokens. Rows that pairs join, directly or not, stay in one step; a
-    larger family than ``rows_a_step`` makes a step of its own. Rows without a pair take part if
-    ``unpaired``.
+    ``lengths`` are the rows' tokens. Rows that pairs join, directly or not, stay in one step, so
+    that a step holds about ``rows_a_step``: one more family while half of it fits. Rows without a
+    pair take part if ``unpaired``.
     """
     families = [rows for rows in _families(len(lengths), pairs) if unpaired or len(rows) > 1]
     inside: list[list[tuple[int, int]]] = [[] for _ in lengths]
@@ -114,7 +114,7 @@ def _packed(
     for pool in pools:
         current: list[int] = []
         for family in sorted(pool, key=lambda rows: max(lengths[row] for row in rows)):
-            if current and len(current) + len(family) > rows_a_step:
+            if current and len(current) + len(family) / 2 > rows_a_step:
                 packed.append(current)
                 current = []
             current = current + family
