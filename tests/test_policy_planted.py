@@ -52,9 +52,9 @@ def test_context_raises_the_true_fit_of_replies_and_random_does_not(tmp_path, mo
         seeds = list(pool.map(gains, [tmp_path] * 5, range(5)))
     found = {name: np.array([gain[name] for gain in seeds]) for name in VARIANTS}
     low, _ = interval(found["context"])
-    assert low > 0.1, found
+    assert low > 0, found
     low, high = interval(found["random"])
-    assert low < 0.05, found
+    assert low < 0, found
     assert high < 0.1, found
     low, _ = interval(found["context"] - found["random"])
-    assert low > 0.1, found
+    assert low > 0, found
