@@ -76,6 +76,8 @@ IDLE = {
     "salt": "the digest of the salt, which the job has from the environment",
     "variant": "a policy's name for its reward, by which its artefact is told from another's",
     "name": "the same for a reward",
+    "benchmark": "the swap probe's name, by which its cell is told from a benchmark's",
+    "rows": "that rows of toxicity are given, which the job asks of its inputs",
     "uses": "read as a whole",
     "recipe": "what the report shows of the recipe, as a whole",
     "versions": "the same of the libraries",
