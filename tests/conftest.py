@@ -22,6 +22,14 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 
+@pytest.fixture(autouse=True)
+def no_address_of_mlflow_is_left() -> Iterator[None]:
+    """MLflow puts the address that one test gave it into the environment, where the commands of
+    the next tests would take it for the user's."""
+    yield
+    os.environ.pop("MLFLOW_TRACKING_URI", None)
+
+
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
     """An empty workspace."""
