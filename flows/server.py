@@ -19,10 +19,13 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from karma.errors import StageError
 from karma.store import read_json, write_atomically
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
 
 PATIENCE = 180  # seconds; a first start on a busy machine makes the database and takes a while
 
@@ -140,6 +143,23 @@ def _watch(users: TextIO) -> None:
         os._exit(0)
 
 
+def guarded() -> "FastAPI":
+    """Prefect's API and pages for requests to loopback, or to a name in KARMA_PREFECT_HOSTS.
+
+    Prefect itself answers to any Host header. A page elsewhere whose name is made to point here
+    (DNS rebinding) would be of the server's own origin, which no check of origins stops.
+    """
+    from prefect.server.api.server import create_app
+    from starlette.middleware.trustedhost import TrustedHostMiddleware
+
+    names = [name for name in os.environ.get("KARMA_PREFECT_HOSTS", "").split(",") if name]
+    app = create_app()
+    app.add_middleware(
+        TrustedHostMiddleware, allowed_hosts=["127.0.0.1", "localhost", *names], www_redirect=False
+    )
+    return app
+
+
 def main() -> None:
     """Serve Prefect's API and pages on loopback for the users of the folder."""
     folder, port = Path(sys.argv[1]), int(sys.argv[2])
@@ -148,9 +168,8 @@ def main() -> None:
     threading.Thread(target=_watch, args=(users,), daemon=True).start()
 
     import uvicorn
-    from prefect.server.api.server import create_app
 
-    uvicorn.run(create_app(), host="127.0.0.1", port=port, log_level="error")
+    uvicorn.run(guarded(), host="127.0.0.1", port=port, log_level="error")
 
 
 if __name__ == "__main__":
