@@ -10,8 +10,8 @@ INSTALLED := .venv/.installed
 help:
 	@echo "make run          install, then run $(RECIPE) from raw input to report"
 	@echo "make test         install, then run the tests"
-	@echo "make test-all     the slow tests too"
-	@echo "make lint         ruff, mypy, import-linter, sqlfluff"
+	@echo "make test-all     the slow tests too, and the servers' (PostgreSQL is needed)"
+	@echo "make lint         ruff, mypy, import-linter, sqlfluff, hadolint"
 	@echo "make bench-dumps  dumps, threads and labels against bare tools, peers and themselves"
 	@echo "make planted      the report against a world of known truth (an hour); planted-off: its controls"
 	@echo "make bench-evals  evaluation against lm-evaluation-harness"
@@ -38,6 +38,7 @@ test: setup
 
 test-all: setup
 	$(BIN)/python -m pytest -m 'not stack and not gpu'
+	$(BIN)/python -m pytest -m stack
 
 bench-evals: setup
 	$(BIN)/python -m tests.bench.evals
@@ -58,6 +59,7 @@ lint: setup
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/sqlfluff lint sql
+	$(BIN)/hadolint docker/Dockerfile
 
 bench-reward: setup
 	$(BIN)/python -m tests.bench.reward
