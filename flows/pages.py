@@ -51,6 +51,8 @@ def _mlflow(store: Store, uri: str, port: int) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1"]
     command += ["--port", str(port), "--workers", "1", "--backend-store-uri", uri]
     command += ["--default-artifact-root", (store.root / "mlflow-artifacts").as_uri()]
+    # By default MLflow answers to any name that begins with 10. as well, such as 10.example.org.
+    command += ["--allowed-hosts", "127.0.0.1:*,localhost:*"]
     log = _log(store).open("w")
     return subprocess.Popen(
         command, stdout=log, stderr=log, start_new_session=True, preexec_fn=_end_with_parent
