@@ -1,0 +1,230 @@
+"""The team's servers as docker/compose.yaml describes them, run natively: a schedule that fires,
+a dump that appears, and requests that are refused. ``pytest -m stack``."""
+
+import base64
+import io
+import json
+import os
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+import s3fs
+import yaml
+import zstandard
+
+from karma import history
+from karma.simulate import simulate
+from karma.store import Store
+from karma.world.dumps import compress
+from karma.world.recipe import COMMENTS, SUBMISSIONS
+from tests.filled import SMOKE
+from tests.small import wait_until
+from tests.stack import POSTGRES, SECRETS, VALUES, Stack, running
+
+pytestmark = [
+    pytest.mark.stack,
+    pytest.mark.timeout(600),
+    pytest.mark.skipif(
+        POSTGRES is None, reason="PostgreSQL is not installed: apt install postgresql"
+    ),
+]
+EVIL = "evil.example"
+WHO = {
+    "prefect": VALUES["PREFECT_AUTH"],
+    "mlflow": f"{VALUES['MLFLOW_ADMIN']}:{VALUES['MLFLOW_PASSWORD']}",
+}
+READ = {
+    "prefect": "/api/admin/version",
+    "mlflow": "/api/2.0/mlflow/experiments/search?max_results=1",
+}
+WRITTEN = {"prefect": "/api/flows/", "mlflow": "/api/2.0/mlflow/experiments/create"}
+WELL = {"prefect": "/api/health", "mlflow": "/health"}
+NEW = "RC_2023-02.zst"
+# All of the pipeline, as small as it runs.
+RECIPE = {
+    "world": {"threads": 300, "texts": 2000},
+    "threads": {"width": 20000, "uses": {"sft": 0.2, "reward": 0.5, "gold": 0.2, "ppo": 0.1}},
+    "base": {"tiny": {"hidden": 32, "layers": 1, "sequences": 800}},
+    "sft": {"lr": 2.0e-3, "batch": 16, "count": 200, "max_tokens": 128},
+    "policy": {"exposures": ["reddit"], "variants": ["context"], "episodes": 64, "batch": 32},
+    "evals": {"data": "world", "items": 12, "benchmarks": ["humor"]},
+}
+
+
+@pytest.fixture(scope="module")
+def stack(server) -> Iterator[Stack]:
+    port = int(server.address.rpartition(":")[2])
+    with tempfile.TemporaryDirectory(prefix="karma-stack-") as folder:
+        Path(folder).chmod(0o711)  # PostgreSQL's own user goes through it
+        with running(Path(folder), port) as up:
+            yield up
+
+
+def read(stack: Stack, name: str, **headers: str) -> httpx.Response:
+    return httpx.get(stack.url(name) + READ[name], headers=headers, timeout=30)
+
+
+def write(stack: Stack, name: str, headers: dict[str, str], method: str = "POST") -> httpx.Response:
+    url = stack.url(name) + WRITTEN[name]
+    return httpx.request(method, url, headers=headers, json={"name": "stranger"}, timeout=30)
+
+
+def login(name: str, who: str = "") -> str:
+    return f"Basic {base64.b64encode((who or WHO[name]).encode()).decode()}"
+
+
+@pytest.mark.parametrize("name", READ)
+def test_a_request_without_credentials_is_refused(stack, name):
+    assert read(stack, name).status_code == 401
+    assert read(stack, name, Authorization=login(name, "admin:guess")).status_code == 401
+    assert read(stack, name, Authorization=login(name)).status_code == 200
+    assert write(stack, name, {}).status_code in (401, 403)
+    assert httpx.get(stack.url(name) + WELL[name]).status_code == 200
+
+
+@pytest.mark.parametrize("name", READ)
+def test_a_page_of_another_origin_is_allowed_nothing(stack, name):
+    foreign = {"Origin": f"http://{EVIL}"}
+    asks = {**foreign, "Access-Control-Request-Method": "POST"}
+    assert "access-control-allow-origin" not in write(stack, name, asks, "OPTIONS").headers
+    # With the password of a browser that is logged in, without the token of the server's own page.
+    assert write(stack, name, {**foreign, "Authorization": login(name)}).status_code == 403
+
+
+@pytest.mark.parametrize("name", READ)
+def test_a_foreign_host_header_is_refused(stack, name):
+    told = read(stack, name, Host=EVIL, Authorization=login(name))
+    assert told.status_code in (400, 403)
+    assert "host" in told.text.lower()
+
+
+def lines(path: Path) -> list[bytes]:
+    reader = zstandard.ZstdDecompressor(max_window_size=2**31).stream_reader(
+        io.BytesIO(path.read_bytes())
+    )
+    return reader.read().splitlines(keepends=True)
+
+
+def put(path: Path, rows: list[bytes]) -> None:
+    """A dump that nobody has written to for a while."""
+    compress(rows, path)
+    then = time.time() - 120
+    os.utime(path, (then, then))
+
+
+def months(data: Path) -> list[bytes]:
+    """Put a first month into ``data``; the lines of the comments on its later posts, not put."""
+    world = data.parent / "world"
+    simulate(world, ["world.threads=300"])
+    put(data / SUBMISSIONS, lines(world / SUBMISSIONS))
+    rows = [line for line in lines(world / COMMENTS) if line.endswith(b"}\n")]
+    posts = [int(json.loads(row)["link_id"].removeprefix("t3_"), 36) for row in rows]
+    middle = sorted(posts)[len(posts) // 2]
+    put(data / COMMENTS, [row for row, post in zip(rows, posts, strict=True) if post < middle])
+    return [row for row, post in zip(rows, posts, strict=True) if post >= middle]
+
+
+def recipe(data: Path) -> Path:
+    document = yaml.safe_load(SMOKE.read_text())
+    for section, fields in RECIPE.items():
+        document[section] = {**document.get(section, {}), **fields}
+    document["dumps"] = {"comments": f"{data}/RC_*.zst", "submissions": f"{data}/RS_*.zst"}
+    document["reward"] |= {"epochs": 1, "variants": {"context": {}}}
+    path = data / "team.yaml"
+    path.write_text(yaml.safe_dump(document))
+    return path
+
+
+def deploy(stack: Stack, path: Path) -> None:
+    """What ``docker compose exec cpu-worker karma deploy`` does."""
+    words = ["karma", "deploy", path, "--cron", "* * * * *"]
+    own = stack.environment("cpu-worker")
+    told = subprocess.run(
+        words, env=own, cwd=stack.work, capture_output=True, text=True, timeout=120
+    )
+    assert told.returncode == 0, told.stderr[-2000:]
+    assert "stands on" in told.stdout
+
+
+def keys(store: Store) -> dict[str, str]:
+    """The key under which each instance was last found or made."""
+    folder = store.root / "refs" / "team"
+    paths = [path for path in folder.rglob("*.json") if not path.name.startswith(".")]
+    names = [path.relative_to(folder).as_posix().removesuffix(".json") for path in paths]
+    return {
+        name: json.loads(path.read_text())["key"] for name, path in zip(names, paths, strict=True)
+    }
+
+
+def next_run(store: Store, seen: int, seconds: float) -> history.Past:
+    """The first run that ends after ``seen`` runs."""
+    wait_until(lambda: len(history.last(store, 100)) > seen, seconds)
+    wait_until(lambda: history.last(store, 100)[-seen - 1].ended is not None, seconds)
+    return history.last(store, 100)[-seen - 1]
+
+
+def test_a_schedule_fires_a_dump_appears_and_only_what_it_touches_runs(stack):
+    data = stack.folder / "data"
+    data.mkdir()
+    later = months(data)
+    deploy(stack, recipe(data))
+    store = Store(stack.work / "karma")
+    first = next_run(store, 0, 300)
+    assert first.status == "FINISHED", first.failures
+    before, seen = keys(store), len(history.last(store, 100))
+    put(data / NEW, later)
+    while not (second := next_run(store, seen, 200)).ran:
+        seen += 1
+    assert second.status == "FINISHED", second.failures
+    after = keys(store)
+    kept = {name for name in before if after[name] == before[name]}
+    print(f"first run: {first.ran} instances; second: {second.ran} ran, {second.cached} fresh")
+    print(sorted(kept), sorted(set(after) - kept))
+    assert {f"dumps/{COMMENTS}", f"dumps/{SUBMISSIONS}", "base", "world"} <= kept
+    assert any(name.startswith("threads/") for name in kept)
+    assert f"dumps/{NEW}" in after.keys() - before.keys()
+    assert not {"labels", "reward/context/0", "report"} & kept
+    assert second.ran == len(after) - len(kept)
+    require_told(stack, first.ran + second.ran)
+
+
+def require_told(stack: Stack, made: int) -> None:
+    """MLflow's server shows the runs, and what they attached lies in the storage."""
+    asked = {"headers": {"Authorization": login("mlflow")}, "timeout": 30}
+    address = f"{stack.url('mlflow')}/api/2.0/mlflow"
+    name = {"experiment_name": "team"}
+    found = httpx.get(f"{address}/experiments/get-by-name", params=name, **asked).json()
+    wanted = {"experiment_ids": [found["experiment"]["experiment_id"]], "max_results": 1000}
+    runs = httpx.post(f"{address}/runs/search", json=wanted, **asked).json()["runs"]
+    stages = [tag["value"] for r in runs for tag in r["data"]["tags"] if tag["key"] == "stage"]
+    print(f"MLflow: {len(runs)} runs for {made} instances")
+    assert stages.count("pipeline") == 2
+    assert {"dumps", "reward", "policy", "evals", "report"} <= set(stages)
+    files = s3fs.S3FileSystem(skip_instance_cache=True)
+    assert any(path.endswith("report.html") for path in files.find("mlflow/artifacts"))
+    assert files.find("karma/store/records")
+
+
+def everything(stack: Stack) -> Iterator[tuple[str, bytes]]:
+    """All that the stack has printed and keeps: logs, workspace, buckets, databases."""
+    for path in stack.folder.rglob("*"):
+        if path.is_file() and not path.is_relative_to(stack.folder / "postgres"):
+            yield str(path), path.read_bytes()
+    files = s3fs.S3FileSystem(skip_instance_cache=True)
+    for bucket in ("karma", "mlflow"):
+        for path in files.find(bucket):
+            yield path, files.cat_file(path)
+    place = ["--host", stack.folder / "postgres", "--port", str(stack.ports["postgres"])]
+    dumped = [f"{POSTGRES}/pg_dumpall", *place, "--username", "postgres"]
+    yield "the databases", subprocess.run(dumped, stdout=subprocess.PIPE, check=True).stdout
+
+
+def test_no_secret_is_printed_or_kept(stack):
+    secrets = [secret.rpartition(":")[2].encode() for secret in SECRETS]
+    for place, text in everything(stack):
+        assert not [secret for secret in secrets if secret in text], place
