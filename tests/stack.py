@@ -53,7 +53,7 @@ class Stack:
         self.ports = {name: free() for name in PORTS} | {"storage": storage}
         urls = {f"{n.upper()}_URL": self.url(n) for n in ("prefect", "mlflow")}
         self.services = filled(document()["services"], {**VALUES, **urls})
-        self._running: dict[str, subprocess.Popen] = {}
+        self.processes: dict[str, subprocess.Popen] = {}
         self.work = folder / "work"
         self.work.mkdir()
         for line in instructions("COPY"):
@@ -108,7 +108,7 @@ class Stack:
 
     def _spawn(self, name: str, command: list[str], **more: Any) -> None:
         with (self.folder / f"{name}.log").open("a") as log:
-            self._running[name] = subprocess.Popen(
+            self.processes[name] = subprocess.Popen(
                 command,
                 env=self.environment(name),
                 cwd=more.pop("cwd", self.work),
@@ -122,7 +122,7 @@ class Stack:
     def _wait(self, name: str, check: list[str]) -> None:
         deadline = time.monotonic() + 180
         while subprocess.run(check, env=self.environment(name), capture_output=True).returncode:
-            assert self._running[name].poll() is None, self.log(name)[-3000:]
+            assert self.processes[name].poll() is None, self.log(name)[-3000:]
             assert time.monotonic() < deadline, self.log(name)[-3000:]
             time.sleep(0.5)
 
@@ -158,7 +158,7 @@ class Stack:
 
     def end(self, name: str, sign: int = signal.SIGTERM) -> None:
         """End a service and what it started; by force after ten seconds."""
-        process = self._running.pop(name)
+        process = self.processes.pop(name)
         os.killpg(process.pid, sign)
         try:
             process.wait(timeout=10)
@@ -187,5 +187,5 @@ def running(folder: Path, storage: int) -> Iterator[Stack]:
                 stack.start(name)
         yield stack
     finally:
-        for name in list(stack._running)[::-1]:
+        for name in list(stack.processes)[::-1]:
             stack.end(name)
