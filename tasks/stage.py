@@ -6,7 +6,6 @@ behind a task nor whether an artefact is still there.
 """
 
 import json
-import os
 import time
 import uuid
 from contextlib import ExitStack
@@ -30,10 +29,7 @@ from karma.nodes import SOURCES, STAGES, Node
 from karma.plan import source_digest
 from karma.selection import EVERYTHING, Selection
 from karma.store import Store
-from tasks import entries
-
-# A frame of a dump asks for a window of 2 GiB, and a range of threads wants about as much.
-SLOT_MEMORY = 3 << 30
+from tasks import entries, machine
 
 
 class Console(Protocol):
@@ -67,12 +63,6 @@ class Outcome:
         return str(self.accepted[0]["from"]) if self.accepted else self.key
 
 
-def _slots() -> int:
-    """As many as there are cores, if the memory suffices."""
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return max(1, min(len(os.sched_getaffinity(0)), memory // SLOT_MEMORY))
-
-
 class Run:
     """One pipeline run: what its tasks share. A plain object: Prefect passes it on as it is."""
 
@@ -95,7 +85,7 @@ class Run:
         self.outcomes: dict[str, Outcome] = {}
         self.failures: dict[str, Exception] = {}
         self.ended = False
-        self._pool = worker.Pool(dag.settings.slots or _slots())
+        self._pool = worker.Pool(dag.settings.slots or machine.slots(machine.memory()))
         self._cards: worker.Pool | None = None
         if dag.settings.compute == "cuda":
             self._cards = worker.Pool(0, worker.cards())
