@@ -41,6 +41,10 @@ ENVIRONMENT = {
 }
 
 
+class _DiedError(StageError):
+    """A worker's process ended in the middle of a job."""
+
+
 class Worker:
     """One child process that runs jobs; use it from one thread at a time."""
 
@@ -58,15 +62,38 @@ class Worker:
         folder: Path,
         fingerprint: dict[str, Any],
         report: jobs.Progress,
+        limit: float | None = None,
     ) -> dict[str, Any]:
         """Run a job in ``folder`` (``out/``, ``state/``, ``log.txt``); return time and memory.
 
         Raises UserError for the user's mistakes, also if the project's files that the job uses are
-        not as ``fingerprint`` says; StageError for anything else.
+        not as ``fingerprint`` says; StageError for anything else, also if the job takes longer than
+        ``limit`` seconds, which ends the process.
         """
+        line = json.dumps({"spec": spec, "folder": str(folder), "fingerprint": fingerprint})
+        if limit is None:
+            return self._ask(line, report)
+        late = threading.Event()
+
+        def end() -> None:
+            late.set()
+            self._process.kill()
+
+        watch = threading.Timer(limit, end)
+        watch.start()
+        try:
+            return self._ask(line, report)
+        except _DiedError:
+            if late.is_set():
+                raise StageError(f"it took longer than its time limit, {limit:g} s") from None
+            raise
+        finally:
+            watch.cancel()
+
+    def _ask(self, line: str, report: jobs.Progress) -> dict[str, Any]:
+        """Send one request, pass its progress on, and wait for how it ends."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        line = json.dumps({"spec": spec, "folder": str(folder), "fingerprint": fingerprint})
         try:
             self._process.stdin.write(line.encode() + b"\n")
             self._process.stdin.flush()
@@ -84,10 +111,10 @@ class Worker:
                 raise StageError(document["message"])
         raise self._died()
 
-    def _died(self) -> StageError:
+    def _died(self) -> "_DiedError":
         code = self._process.wait()
         cause = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
-        return StageError(f"the process that ran it ended with {cause}")
+        return _DiedError(f"the process that ran it ended with {cause}")
 
     @property
     def alive(self) -> bool:
@@ -138,6 +165,7 @@ class Pool:
         report: jobs.Progress,
         started: Callable[[], None],
         group: str = "",
+        limit: float | None = None,
     ) -> dict[str, Any]:
         """Wait for a slot, say so, and run the job in it. Raises as ``Worker.run`` does."""
         slot = self._take(group)
@@ -147,7 +175,7 @@ class Pool:
                 with self._change:
                     self._open.add(slot.worker)
             started()
-            return slot.worker.run(spec, folder, fingerprint, report)
+            return slot.worker.run(spec, folder, fingerprint, report, limit)
         finally:
             self._give_back(slot, group)
 

@@ -267,6 +267,7 @@ def _run_job(
                 lambda done, total, unit: run.console.progress(node.id, done, total, unit),
                 started,
                 _group(run, node),
+                run.dag.settings.time_limits.get(node.stage),
             )
             _unchanged(run, node)
         except (UserError, StageError) as error:

@@ -120,6 +120,14 @@ def test_a_killed_job_is_told_and_the_slot_takes_the_next_one(pool, folder):
     pool.run(spec("write", text="x"), folder, {}, lambda *_: None, lambda: None)
 
 
+def test_a_job_that_takes_too_long_is_ended_and_the_slot_takes_the_next_one(pool, folder):
+    with pytest.raises(StageError, match=r"longer than its time limit, 2.5 s"):
+        pool.run(spec("sleep"), folder, {}, lambda *_: None, lambda: None, limit=2.5)
+    assert not Path(f"/proc/{(folder / 'out' / 'pid').read_text()}").exists()
+    quick = pool.run(spec("write", text="x"), folder, {}, lambda *_: None, lambda: None, limit=60)
+    assert quick["seconds"] < 60
+
+
 def test_a_worker_is_gone_soon_after_its_parent_was_killed(folder):
     program = (
         "from pathlib import Path; from karma.worker import Pool\n"
