@@ -23,7 +23,7 @@ def notify(
     Slack, Mattermost and Google Chat do. Prefect's server keeps it (as a block) and posts. Once a
     server; again, it puts the new webhook in the old one's place.
 
-    Example: KARMA_WEBHOOK=https://chat.example.org/hooks/x karma notify
+    Example: karma notify
     """
     url = os.environ.get(WEBHOOK, "")
     if not off and not url.startswith(("https://", "http://")):
