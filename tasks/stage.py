@@ -88,13 +88,18 @@ class Run:
         self._pool = worker.Pool(dag.settings.slots or machine.slots(machine.memory()))
         self._cards: worker.Pool | None = None
         if dag.settings.compute == "cuda":
-            self._cards = worker.Pool(0, worker.cards())
+            self._cards = worker.Pool(0, worker.cards(dag.settings.policy.processes))
 
     def pool(self, stage: str) -> worker.Pool:
         """The workers that run a stage's jobs: a card's for a trained stage, if there are cards."""
         if self._cards is not None and STAGES[stage].trained:
             return self._cards
         return self._pool
+
+    def cards(self, stage: str) -> int:
+        """How many cards a job of a stage runs on, if it runs on cards."""
+        whole = self._cards is not None and stage == "policy"
+        return self.dag.settings.policy.processes if whole else 1
 
     def accepted(self) -> dict[str, list[Acceptance]]:
         """What was accepted of the instances that are done."""
@@ -268,6 +273,7 @@ def _run_job(
                 started,
                 _group(run, node),
                 run.dag.settings.time_limits.get(node.stage),
+                run.cards(node.stage),
             )
             _unchanged(run, node)
         except (UserError, StageError) as error:

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from itertools import combinations
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ import pytest
 from karma.errors import InputError, StageError, UserError
 from karma.fingerprint import code
 from karma.jobs import Job
-from karma.worker import Pool
+from karma.worker import Pool, cards
 
 
 def write(job: Job) -> None:
@@ -33,6 +34,13 @@ def crash(job: Job) -> None:
 
 def die(job: Job) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+def hold(job: Job) -> None:
+    began = time.monotonic()
+    time.sleep(0.2)
+    held = f"{os.environ['CUDA_VISIBLE_DEVICES']} {began} {time.monotonic()}"
+    (job.out / "held").write_text(held)
 
 
 def sleep(job: Job) -> None:
@@ -101,6 +109,34 @@ def test_jobs_of_one_group_run_in_one_process_even_if_another_slot_is_free(monke
     made.close()
     assert len(set(found)) == 2
     assert len({pid for _, pid in found}) == 2
+
+
+def test_a_job_gets_as_many_cards_as_it_wants_and_no_card_has_two_jobs(monkeypatch, tmp_path):
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1]))
+    made = Pool(0, ("0", "1", "5"))
+
+    def run(number: int) -> tuple[set[str], float, float]:
+        place = tmp_path / str(number)
+        (place / "out").mkdir(parents=True)
+        (place / "state").mkdir()
+        wanted = 1 + number % 2
+        made.run(spec("hold"), place, {}, lambda *_: None, lambda: None, cards=wanted)
+        visible, began, ended = (place / "out" / "held").read_text().split()
+        assert len(visible.split(",")) == wanted
+        return set(visible.split(",")), float(began), float(ended)
+
+    with ThreadPoolExecutor(6) as threads:
+        found = list(threads.map(run, range(6)))
+    made.close()
+    for (some, began, ended), (others, start, end) in combinations(found, 2):
+        assert ended <= start or end <= began or not some & others
+
+
+def test_a_job_that_wants_more_cards_than_there_are_is_refused(monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
+    assert cards(2) == ("0", "1")
+    with pytest.raises(InputError, match=r"policy\.processes: 3: this machine has 2 CUDA card"):
+        cards(3)
 
 
 def test_a_users_mistake_keeps_its_words(pool, folder):
