@@ -42,8 +42,8 @@ def accept(
 
     Example: karma accept flows/recipes/smoke.yaml policy --because "ppo.py: renamed a variable"
     """
-    from karma.accept import accept as write
     from karma.plan import plan
+    from karma.upkeep.accept import accept as write
 
     document, store = opened(recipe, settings, workspace, shared)
     for stage in stages:

@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from flows import accepting, deploy, keeping, models, planning, running, status, tracing
+from flows import accepting, deploy, keeping, models, notify, planning, running, status, tracing
 from flows.options import HERE, RecipePath, Settings, Workspace, say
 from karma.errors import BusyError, StageError, UserError
 from karma.links import PORT
@@ -76,6 +76,7 @@ for command in (
     models.score,
     models.export,
     deploy.deploy,
+    notify.notify,
     status.status,
 ):
     app.command()(command)

@@ -14,7 +14,7 @@ from karma.errors import InputError, WorkspaceError
 from karma.store import Store
 
 if TYPE_CHECKING:
-    from karma.holdings import Item
+    from karma.upkeep.holdings import Item
 
 
 def verify(workspace: Workspace = HERE, as_json: Json = False) -> int:
@@ -22,7 +22,7 @@ def verify(workspace: Workspace = HERE, as_json: Json = False) -> int:
 
     Example: karma verify --workspace .karma
     """
-    from karma.verify import verify as check
+    from karma.upkeep.verify import verify as check
 
     found = check(Store(workspace), _progress if sys.stderr.isatty() else _quiet)
     if as_json:
@@ -74,9 +74,9 @@ def gc(
 
     Example: karma gc --apply
     """
-    from karma import containing as search
-    from karma import gc as collector
-    from karma.holdings import Holdings
+    from karma.upkeep import containing as search
+    from karma.upkeep import gc as collector
+    from karma.upkeep.holdings import Holdings
 
     store = _there(workspace)
     forgotten = tuple(forget or ())
@@ -149,7 +149,7 @@ def keep(
 
     Example: karma keep smoke
     """
-    from karma import keep as keeper
+    from karma.upkeep import keep as keeper
 
     store = _there(workspace)
     if name is None:

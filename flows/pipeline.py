@@ -22,11 +22,12 @@ from prefect.logging.handlers import APILogHandler
 from prefect.states import Completed, Crashed, Failed
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
-from karma import history, lineage, lineage_page
+from karma import history
 from karma.address import public
 from karma.dag import Dag, build
 from karma.errors import CheckError, InputError, StageError
 from karma.journal import settle_dead
+from karma.lineage import graph, page
 from karma.plan import known_extents, plan
 from karma.store import write_atomically
 from tasks import entries
@@ -56,7 +57,7 @@ def pipeline(run: Run, recipe: str) -> State:
     extents = known_extents(run.dag, run.store, dict(keys))
     if extents is not None:
         run.dag = build(recipe, run.dag.settings, extents)
-        guilty = lineage.reaches_reddit_only_through_reward(run.dag)
+        guilty = graph.reaches_reddit_only_through_reward(run.dag)
         if guilty:
             raise CheckError(f"unexposed, yet made from Reddit text: {', '.join(guilty)}")
         _submit(run, [name for name in run.dag.nodes if name not in futures], futures)
@@ -135,14 +136,14 @@ def _close_parent(run: Run) -> None:
     holes = "\n".join(f"- {name}: {error}" for name, error in run.failures.items())
     asked = "All instances are" if run.selection.whole else f"All of {run.selection.words} is"
     note = f"Failed:\n{holes}" if holes else f"{asked} up to date."
-    page = run.store.root / "pages" / f"{run.id}-lineage.html"
+    path = run.store.root / "pages" / f"{run.id}-lineage.html"
     made = plan(run.dag.recipe, run.dag.settings, run.store)
-    drawn = lineage_page.page(lineage.document(made, run.store))
+    drawn = page.page(graph.document(made, run.store))
     try:
-        write_atomically(page, drawn.encode())
+        write_atomically(path, drawn.encode())
     except OSError as error:
-        run.console.say(f"{page} cannot be written ({error.strerror}); the rest is kept")
-    files = [page]
+        run.console.say(f"{path} cannot be written ({error.strerror}); the rest is kept")
+    files = [path]
     if "report" in run.outcomes:
         folder = run.store.path(run.outcomes["report"].digest)
         files += [folder / f"report.{ending}" for ending in ("html", "md", "json")]

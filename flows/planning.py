@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from flows import fold
 from flows.options import HERE, Instance, Json, RecipePath, Settings, Shared, Workspace, opened
 from karma.acceptance import reasons
 from karma.plan import FAILED, FRESH, Entry
@@ -74,20 +75,31 @@ def plan(
 
 
 def show(found: Work) -> None:
-    """Print what a run would do: a line an instance, then what they come to."""
-    for entry in found.plan.entries.values():
-        name = entry.node.id
+    """Print what a run would do: a line for the instances of a stage that are stale for the same
+    reason, with what the last time took (seconds in all, the most memory), then what all come to.
+    """
+    alike: dict[tuple[str, str, str], list[str]] = {}
+    for name, entry in found.plan.entries.items():
         unchanged = entry.state == FRESH or not found.selection.whole
         if found.runs[name] == "no" and unchanged and not entry.accepted:
             continue
-        print(f"{entry.state:<8} {name:<44} {_took(entry):>18}  {_because(entry, found)}".rstrip())
+        reason = (entry.node.stage, entry.state, _because(entry, found))
+        alike.setdefault(reason, []).append(name)
+    for (_, state, because), names in alike.items():
+        for product in fold.products(names):
+            entries = [found.plan.entries[name] for name in product]
+            count = f"({len(product)})" if len(product) > 1 else ""
+            told = f"{fold.name(product):<44} {count:<5} {_took(entries):>18}  {because}"
+            print(f"{state:<8} {told}".rstrip())
     print(_sum(found))
 
 
-def _took(entry: Entry) -> str:
+def _took(entries: list[Entry]) -> str:
     """Time and memory of the last time."""
-    seconds = "" if entry.last_seconds is None else f"{entry.last_seconds:.0f} s"
-    memory = "" if entry.last_mib is None else f"{entry.last_mib:.0f} MiB"
+    times = [entry.last_seconds for entry in entries if entry.last_seconds is not None]
+    peaks = [entry.last_mib for entry in entries if entry.last_mib is not None]
+    seconds = f"{sum(times):.0f} s" if times else ""
+    memory = f"{max(peaks):.0f} MiB" if peaks else ""
     return f"{seconds:>8} {memory:>9}".rstrip()
 
 

@@ -64,7 +64,7 @@ def run(
     if document.compute == "cuda" and any(STAGES[stage].trained for stage in _stages(found)):
         from karma.worker import cards
 
-        cards()
+        cards(document.policy.processes)
     found = reconciled(found, store)
     if not found.those("yes", "maybe"):
         say_nothing_ran(found, store)

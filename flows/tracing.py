@@ -38,27 +38,28 @@ def lineage(
 
     Example: karma lineage flows/recipes/smoke.yaml policy/reddit/context/0:humor --html humor.html
     """
-    from karma import lineage_page
+    from karma.lineage.page import page as drawn
+    from karma.lineage.page import text
 
     document, store = opened(recipe, settings, workspace, shared)
     graph = _graph(make_plan(recipe.stem, document, store), store, instance)
     if page is not None:
-        write_atomically(page, lineage_page.page(graph).encode())
+        write_atomically(page, drawn(graph).encode())
     if as_json:
         print(json.dumps(graph, indent=1))
     elif page is not None:
         print(f"{page}: written.")
     else:
-        print("\n".join(lineage_page.text(graph)))
+        print("\n".join(text(graph)))
     return 0
 
 
 def _graph(made: Plan, store: Store, instance: str | None) -> dict[str, Any]:
     """The graph of an instance of the recipe, or the store's of a digest that it does not have."""
-    from karma import lineage as graph
-    from karma.ancestry import Ancestry
-    from karma.known import find
-    from karma.locate import instance as meant
+    from karma.lineage import graph
+    from karma.lineage.ancestry import Ancestry
+    from karma.lineage.known import find
+    from karma.lineage.locate import instance as meant
 
     if instance is None:
         return graph.document(made, store)

@@ -12,7 +12,7 @@ from typing import Any
 
 from karma.errors import InputError
 from karma.fingerprint import differences
-from karma.known import Known
+from karma.lineage.known import Known
 from karma.store import Store, read_json
 
 RESAMPLES = 2000

@@ -26,6 +26,7 @@ from karma.errors import RecipeError
 from karma.evals.catalogue import BENCHMARKS
 from karma.evals.recipe import EvalsRecipe
 from karma.labels.recipe import LabelsRecipe
+from karma.nodes import STAGES
 from karma.policy.recipe import PolicyRecipe
 from karma.prompts.recipe import PromptsRecipe
 from karma.report.recipe import ReportRecipe
@@ -68,6 +69,9 @@ class Recipe(Section):
     slots: int | None = Field(default=None, ge=1)
     """How many jobs run at once; by default as many as there are cores, each with 3 GiB of memory
     (part of no key)."""
+    time_limits: dict[str, Annotated[float, Field(gt=0)]] = Field(default_factory=dict)
+    """Seconds, by stage, after which a job of the stage is ended; its instance has failed then, and
+    the next run goes on where it stopped (part of no key)."""
     world: WorldRecipe = WorldRecipe()
     dumps: DumpsRecipe
     threads: ThreadsRecipe = ThreadsRecipe()
@@ -91,6 +95,7 @@ class Recipe(Section):
         _distinct("dumps.comments", self.dumps.comments)
         _distinct("dumps.submissions", self.dumps.submissions)
         _distinct("dumps.corpora", self.dumps.corpora)
+        _known("time_limits", tuple(self.time_limits), tuple(STAGES))
         if self.policy.exposures != "all":
             _known("policy.exposures", self.policy.exposures, EXPOSURES)
         if self.policy.variants != "all":

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from karma.fingerprint import Cause, differences
-from karma.known import Known
+from karma.lineage.known import Known
 from karma.plan import FAILED, FRESH, Entry, Plan
 from karma.store import Store
 

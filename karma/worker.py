@@ -41,6 +41,10 @@ ENVIRONMENT = {
 }
 
 
+class _DiedError(StageError):
+    """A worker's process ended in the middle of a job."""
+
+
 class Worker:
     """One child process that runs jobs; use it from one thread at a time."""
 
@@ -58,15 +62,38 @@ class Worker:
         folder: Path,
         fingerprint: dict[str, Any],
         report: jobs.Progress,
+        limit: float | None = None,
     ) -> dict[str, Any]:
         """Run a job in ``folder`` (``out/``, ``state/``, ``log.txt``); return time and memory.
 
         Raises UserError for the user's mistakes, also if the project's files that the job uses are
-        not as ``fingerprint`` says; StageError for anything else.
+        not as ``fingerprint`` says; StageError for anything else, also if the job takes longer than
+        ``limit`` seconds, which ends the process.
         """
+        line = json.dumps({"spec": spec, "folder": str(folder), "fingerprint": fingerprint})
+        if limit is None:
+            return self._ask(line, report)
+        late = threading.Event()
+
+        def end() -> None:
+            late.set()
+            self._process.kill()
+
+        watch = threading.Timer(limit, end)
+        watch.start()
+        try:
+            return self._ask(line, report)
+        except _DiedError:
+            if late.is_set():
+                raise StageError(f"it took longer than its time limit, {limit:g} s") from None
+            raise
+        finally:
+            watch.cancel()
+
+    def _ask(self, line: str, report: jobs.Progress) -> dict[str, Any]:
+        """Send one request, pass its progress on, and wait for how it ends."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        line = json.dumps({"spec": spec, "folder": str(folder), "fingerprint": fingerprint})
         try:
             self._process.stdin.write(line.encode() + b"\n")
             self._process.stdin.flush()
@@ -84,10 +111,10 @@ class Worker:
                 raise StageError(document["message"])
         raise self._died()
 
-    def _died(self) -> StageError:
+    def _died(self) -> "_DiedError":
         code = self._process.wait()
         cause = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
-        return StageError(f"the process that ran it ended with {cause}")
+        return _DiedError(f"the process that ran it ended with {cause}")
 
     @property
     def alive(self) -> bool:
@@ -106,10 +133,11 @@ class Worker:
 
 @dataclass
 class _Slot:
-    """A core or a card, and the worker that it has, if any."""
+    """A core or a card, and the worker that it has, if any; or several cards for one job."""
 
     extra: dict[str, str]
     worker: Worker | None = None
+    parts: tuple["_Slot", ...] = ()
 
 
 class Pool:
@@ -117,7 +145,7 @@ class Pool:
 
     Jobs of one ``group`` run in one worker, one after the other, so that what they load is loaded
     once. With ``cards`` each slot is a GPU, and a worker ends after its job, or after the last job
-    of its group, so that the memory is free.
+    of its group, so that the memory is free; a job may want several of them.
     """
 
     def __init__(self, slots: int, cards: tuple[str, ...] = ()) -> None:
@@ -138,32 +166,43 @@ class Pool:
         report: jobs.Progress,
         started: Callable[[], None],
         group: str = "",
+        limit: float | None = None,
+        cards: int = 1,
     ) -> dict[str, Any]:
-        """Wait for a slot, say so, and run the job in it. Raises as ``Worker.run`` does."""
-        slot = self._take(group)
+        """Wait for a slot, say so, and run the job in it. Raises as ``Worker.run`` does.
+
+        ``cards`` is how many of a pool of cards the job runs on, no more than there are.
+        """
+        slot = self._take(group, cards)
         try:
             if slot.worker is None or not slot.worker.alive:
                 slot.worker = Worker(slot.extra)
                 with self._change:
                     self._open.add(slot.worker)
             started()
-            return slot.worker.run(spec, folder, fingerprint, report)
+            return slot.worker.run(spec, folder, fingerprint, report, limit)
         finally:
             self._give_back(slot, group)
 
-    def _take(self, group: str) -> _Slot:
+    def _take(self, group: str, cards: int) -> _Slot:
         """The slot that the group's last job left, or a free one if no job of it is at work."""
         with self._change:
             self._waiting[group] += 1
             self._change.wait_for(
-                lambda: group in self._kept or (self._free and group not in self._at_work)
+                lambda: (
+                    group in self._kept or (len(self._free) >= cards and group not in self._at_work)
+                )
             )
             self._waiting[group] -= 1
             if group in self._kept:
                 return self._kept.pop(group)
             if group:
                 self._at_work.add(group)
-            return self._free.pop(0)
+            parts = tuple(self._free.pop(0) for _ in range(cards))
+            if cards == 1:
+                return parts[0]
+            visible = ",".join(part.extra["CUDA_VISIBLE_DEVICES"] for part in parts)
+            return _Slot({"CUDA_VISIBLE_DEVICES": visible}, parts=parts)
 
     def _give_back(self, slot: _Slot, group: str) -> None:
         with self._change:
@@ -173,7 +212,7 @@ class Pool:
                 if self._cards and slot.worker is not None:
                     slot.worker.close()
                 self._at_work.discard(group)
-                self._free.append(slot)
+                self._free.extend(slot.parts or [slot])
             self._change.notify_all()
 
     def close(self) -> None:
@@ -183,10 +222,10 @@ class Pool:
                 worker.close()
 
 
-def cards() -> tuple[str, ...]:
-    """The CUDA cards of this machine that a job may use, by number; torch is not asked.
+def cards(least: int = 1) -> tuple[str, ...]:
+    """The CUDA cards of this machine that jobs may use, by number; torch is not asked.
 
-    Raises InputError if there is none.
+    Raises InputError if there are fewer than ``least``, which a job wants at once.
     """
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is not None:
@@ -200,6 +239,12 @@ def cards() -> tuple[str, ...]:
             "compute: cuda",
             "this machine has no CUDA card",
             "Run on one that has, or set compute=cpu.",
+        )
+    if len(found) < least:
+        raise InputError(
+            f"policy.processes: {least}",
+            f"this machine has {len(found)} CUDA card(s)",
+            "Set it to no more than that.",
         )
     return found
 

@@ -6,7 +6,6 @@ behind a task nor whether an artefact is still there.
 """
 
 import json
-import os
 import time
 import uuid
 from contextlib import ExitStack
@@ -30,10 +29,7 @@ from karma.nodes import SOURCES, STAGES, Node
 from karma.plan import source_digest
 from karma.selection import EVERYTHING, Selection
 from karma.store import Store
-from tasks import entries
-
-# A frame of a dump asks for a window of 2 GiB, and a range of threads wants about as much.
-SLOT_MEMORY = 3 << 30
+from tasks import entries, machine
 
 
 class Console(Protocol):
@@ -67,12 +63,6 @@ class Outcome:
         return str(self.accepted[0]["from"]) if self.accepted else self.key
 
 
-def _slots() -> int:
-    """As many as there are cores, if the memory suffices."""
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return max(1, min(len(os.sched_getaffinity(0)), memory // SLOT_MEMORY))
-
-
 class Run:
     """One pipeline run: what its tasks share. A plain object: Prefect passes it on as it is."""
 
@@ -95,16 +85,21 @@ class Run:
         self.outcomes: dict[str, Outcome] = {}
         self.failures: dict[str, Exception] = {}
         self.ended = False
-        self._pool = worker.Pool(dag.settings.slots or _slots())
+        self._pool = worker.Pool(dag.settings.slots or machine.slots(machine.memory()))
         self._cards: worker.Pool | None = None
         if dag.settings.compute == "cuda":
-            self._cards = worker.Pool(0, worker.cards())
+            self._cards = worker.Pool(0, worker.cards(dag.settings.policy.processes))
 
     def pool(self, stage: str) -> worker.Pool:
         """The workers that run a stage's jobs: a card's for a trained stage, if there are cards."""
         if self._cards is not None and STAGES[stage].trained:
             return self._cards
         return self._pool
+
+    def cards(self, stage: str) -> int:
+        """How many cards a job of a stage runs on, if it runs on cards."""
+        whole = self._cards is not None and stage == "policy"
+        return self.dag.settings.policy.processes if whole else 1
 
     def accepted(self) -> dict[str, list[Acceptance]]:
         """What was accepted of the instances that are done."""
@@ -277,6 +272,8 @@ def _run_job(
                 lambda done, total, unit: run.console.progress(node.id, done, total, unit),
                 started,
                 _group(run, node),
+                run.dag.settings.time_limits.get(node.stage),
+                run.cards(node.stage),
             )
             _unchanged(run, node)
         except (UserError, StageError) as error:

@@ -7,13 +7,13 @@ import pytest
 from flows.cli import app
 from flows.console import Console
 from karma import dag, fingerprint
-from karma.accept import accept
 from karma.errors import BusyError, InputError, RecipeError
 from karma.fingerprint import key_of
 from karma.plan import FRESH, STALE, Plan, plan
 from karma.recipe import load
 from karma.report.accepted import rows
 from karma.store import Store
+from karma.upkeep.accept import accept
 from tasks import entries
 from tasks.stage import Outcome, Run
 from tests.filled import SMOKE

@@ -7,13 +7,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from karma.containing import HOLDS, MADE_FROM, find, sought
 from karma.dumps import job as dumps
 from karma.errors import InputError
 from karma.fingerprint import key_of
-from karma.holdings import Holdings
 from karma.jobs import Job
 from karma.store import Store
+from karma.upkeep.containing import HOLDS, MADE_FROM, find, sought
+from karma.upkeep.holdings import Holdings
 from tests.small import karma
 
 RANGES = ("0-1000", "1000-2000")

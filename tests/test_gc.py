@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from karma import gc, keep
 from karma.errors import InputError
-from karma.holdings import Holdings, Item
 from karma.journal import Journal
 from karma.plan import FRESH, plan
 from karma.recipe import load
 from karma.store import Store
-from karma.verify import verify
+from karma.upkeep import gc, keep
+from karma.upkeep.holdings import Holdings, Item
+from karma.upkeep.verify import verify
 from tests.filled import SMOKE, fill
 from tests.small import karma
 

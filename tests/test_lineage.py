@@ -4,9 +4,11 @@ import json
 
 import pytest
 
-from karma import dag, lineage, lineage_page, locate
-from karma.ancestry import Ancestry
+from karma import dag
 from karma.errors import RecipeError
+from karma.lineage import graph, locate
+from karma.lineage import page as drawn
+from karma.lineage.ancestry import Ancestry
 from karma.plan import plan
 from karma.recipe import load
 from karma.store import sha256
@@ -18,13 +20,13 @@ def test_a_policy_is_made_from_its_dumps_and_the_report_is_made_from_it(store):
     recipe = load(SMOKE, [])
     fill(store, "smoke", recipe)
     made = plan("smoke", recipe, store)
-    up = lineage.above(made.dag, "policy/reddit/context/0")
+    up = graph.above(made.dag, "policy/reddit/context/0")
     assert {"world", "source/RC_2023-01.zst", "dumps/RC_2023-01.zst", "threads/" + RANGES[0]} <= {
         *up
     }
     assert {"sft/reddit/0", "reward/context/0", "reward/gold/0", "prompts/reddit"} <= {*up}
     assert "reward/metadata/0" not in up
-    down = lineage.below(made.dag, "policy/reddit/context/0")
+    down = graph.below(made.dag, "policy/reddit/context/0")
     assert down[-1] == "report"
     assert all(n.startswith("evals/policy/reddit/context/0/") for n in down[:-1])
 
@@ -33,10 +35,10 @@ def test_an_unexposed_policy_reaches_reddit_only_through_its_reward(store):
     recipe = load(SMOKE, [])
     fill(store, "smoke", recipe)
     made = plan("smoke", recipe, store)
-    assert lineage.reaches_reddit_only_through_reward(made.dag) == []
+    assert graph.reaches_reddit_only_through_reward(made.dag) == []
     node = made.dag.nodes["sft/unexposed/0"]
     node.inputs["threads"] = "threads/" + RANGES[0]
-    guilty = lineage.reaches_reddit_only_through_reward(made.dag)
+    guilty = graph.reaches_reddit_only_through_reward(made.dag)
     assert "sft/unexposed/0" in guilty
     assert "policy/unexposed/context/0" in guilty
 
@@ -44,14 +46,14 @@ def test_an_unexposed_policy_reaches_reddit_only_through_its_reward(store):
 def test_the_document_holds_every_edge_between_its_nodes(store):
     recipe = load(SMOKE, [])
     made = plan("smoke", recipe, store)
-    document = lineage.document(made, store)
+    document = graph.document(made, store)
     assert len(document["nodes"]) == len(made.dag.nodes)
     assert len(document["edges"]) == sum(len(n.inputs) for n in made.dag.nodes.values())
 
 
 def test_the_page_draws_every_kind_and_lists_every_instance(store):
     made = plan("smoke", load(SMOKE, []), store)
-    page = lineage_page.page(lineage.document(made, store))
+    page = drawn.page(graph.document(made, store))
     grouped = ("evals/", "benchmark/")
     alone = [name for name in made.dag.nodes if not name.startswith(grouped)]
     models = {name.rpartition("/")[0] for name in made.dag.nodes if name.startswith("evals/")}
@@ -63,7 +65,7 @@ def test_the_page_draws_every_kind_and_lists_every_instance(store):
 
 def test_a_cell_leads_up_to_the_files_with_bytes_and_sha256_and_down_to_the_report(filled):
     made = plan("smoke", load(SMOKE, []), filled)
-    document = lineage.document(made, filled, "evals/policy/reddit/context/0/humor")
+    document = graph.document(made, filled, "evals/policy/reddit/context/0/humor")
     nodes = {node["id"]: node for node in document["nodes"]}
     (file,) = nodes["source/RC_2023-01.zst"]["files"]
     path = filled.path(made.entries["world"].digest) / "RC_2023-01.zst"
@@ -72,7 +74,7 @@ def test_a_cell_leads_up_to_the_files_with_bytes_and_sha256_and_down_to_the_repo
     sides = {name: node["side"] for name, node in nodes.items()}
     assert sides["dumps/RC_2023-01.zst"] == "up"
     assert sides["report"] == "down"
-    text = "\n".join(lineage_page.text(document))
+    text = "\n".join(drawn.text(document))
     assert f"{file['bytes']} bytes  sha256 {file['sha256']}" in text
     assert text.index("made from:") < text.index("made of it:")
 
@@ -85,7 +87,7 @@ def test_a_file_on_disk_has_its_sha256_once_it_was_hashed(filled, tmp_path, monk
     for known in (None, filled.hash_source):
         digest = known(dump) if known else None
         made = plan("smoke", load(SMOKE, settings), filled)
-        document = lineage.document(made, filled, "source/RC_1.ndjson")
+        document = graph.document(made, filled, "source/RC_1.ndjson")
         (focus,) = [node for node in document["nodes"] if node["side"] == "self"]
         assert focus["files"] == [{"path": str(dump), "bytes": 2, "sha256": digest}]
 
@@ -132,8 +134,8 @@ def test_an_artefact_of_earlier_settings_is_followed_by_the_records(filled):
     assert nodes["world"]["side"] == "up"
     assert nodes["report"]["side"] == "down"
     assert "policy/reddit/random/0" not in nodes
-    assert lineage_page.page(document).count("class=focus") == 1
-    elsewhere = lineage.document(plan("smoke", recipe, filled), filled, "labels")["elsewhere"]
+    assert drawn.page(document).count("class=focus") == 1
+    elsewhere = graph.document(plan("smoke", recipe, filled), filled, "labels")["elsewhere"]
     assert {node["recipe"] for node in elsewhere} == {"other"}
     assert any(node["id"].startswith("policy/reddit/random/0@") for node in elsewhere)
 

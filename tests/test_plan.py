@@ -248,3 +248,11 @@ def test_every_library_that_a_stage_imports_is_in_its_key():
 def _imports(module: str) -> frozenset[str]:
     path = fingerprint._file(module)
     return fingerprint._parse(path)[1]
+
+
+@pytest.mark.parametrize(
+    "setting", ["slots=7", "time_limits={policy: 60}", "gates.reward_beats_length=fail"]
+)
+def test_how_a_run_is_made_makes_nothing_stale(filled, setting):
+    made = plan("smoke", load(SMOKE, [setting]), filled)
+    assert {entry.state for entry in made.entries.values()} == {FRESH}

@@ -28,6 +28,8 @@ def test_every_recipe_of_the_project_is_valid(path):
         ("evals.benchmarks=[humour]", r"no benchmark 'humour'; did you mean humor\?"),
         ("reward.variants.odd={}", r"unknown variant 'odd'"),
         ("reward.variants.context={contxt: true}", r"is no known key; did you mean context\?"),
+        ("time_limits={polcy: 60}", r"time_limits names 'polcy'; did you mean policy\?"),
+        ("time_limits={policy: 0}", r"time_limits\.policy: .*greater than 0"),
         ("seeds=[]", r"seeds: .*at least 1"),
         ("seeds=[0, 1, 0]", "seeds: 0 is named twice"),
         ("seeds=[-1]", r"seeds\.0: .*greater than or equal to 0"),

@@ -1,9 +1,11 @@
 """What reward models say of a world whose truth is known: five seeds, tiny models.
 
-Over seeds means: the difference of two variants of one seed, its t interval over five seeds.
+Over seeds means: the difference of two variants of one seed, its t interval over five seeds. What
+was found is printed (``pytest -rP``).
 """
 
 import json
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -33,17 +35,17 @@ def spearman(root: Path, variants: tuple[str, ...], *settings: str) -> dict[str,
     recipe = load(SMOKE, [*SETTINGS, *settings])
     wanted = [f"reward/{name}/{seed}" for name in variants for seed in range(SEEDS)]
     folders = make(recipe, root, lambda name: name in wanted)
-    return {
-        name: np.array(
-            [
-                json.loads((folders[f"reward/{name}/{seed}"] / "metrics.json").read_text())[
-                    "spearman"
-                ]
-                for seed in range(SEEDS)
-            ]
-        )
+    metrics = {name: json.loads((folders[name] / "metrics.json").read_text()) for name in wanted}
+    found = {
+        name: np.array([metrics[f"reward/{name}/{seed}"]["spearman"] for seed in range(SEEDS)])
         for name in variants
     }
+    for name, values in found.items():
+        print(f"{name}: {values.mean():.3f}")
+    for better, worse in pairwise(variants):
+        low, high = interval(found[better] - found[worse])
+        print(f"{better} - {worse}: [{low:.3f}, {high:.3f}]")
+    return found
 
 
 def interval(values: np.ndarray) -> tuple[float, float]:
@@ -56,7 +58,7 @@ def interval(values: np.ndarray) -> tuple[float, float]:
 @pytest.mark.timeout(3600)
 def test_what_sees_more_of_what_matters_predicts_better_in_every_step(tmp_path):
     found = spearman(tmp_path, ("metadata", "context", "reply", "random"))
-    for better, worse in (("metadata", "context"), ("context", "reply"), ("reply", "random")):
+    for better, worse in pairwise(found):
         low, _ = interval(found[better] - found[worse])
         assert low > 0, (better, worse, found)
     low, high = interval(found["random"])

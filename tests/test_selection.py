@@ -96,7 +96,7 @@ def test_plan_shows_with_the_options_of_run_what_would_run_and_what_it_took(fill
     printed = karma("plan", str(SMOKE), "--set", KL, "--only", "policy", workspace=filled.root)
     lines = printed.stdout.splitlines()
     assert {line.split()[1].split("/")[0] for line in lines[:-1]} == {"policy"}
-    assert "1 s    64 MiB  config policy.kl_coef" in lines[0]
+    assert "/0 (8)        8 s    64 MiB  config policy.kl_coef" in lines[0]
     assert lines[-1].startswith("8 to run, 0 to look at")
     assert "not fresh and left alone" in lines[-1]
     dry = karma("run", str(SMOKE), *options[:4], "--dry-run", workspace=filled.root)

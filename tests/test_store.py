@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from karma.errors import WorkspaceError
-from karma.known import records
+from karma.lineage.known import records
 from karma.store import Store, write_atomically
 
 FACTS = {"fingerprint": {}, "seconds": 1.0}

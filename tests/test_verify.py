@@ -4,11 +4,11 @@ import json
 
 import pytest
 
-from karma.accept import accept
 from karma.plan import plan
 from karma.recipe import load
 from karma.store import Store
-from karma.verify import verify
+from karma.upkeep.accept import accept
+from karma.upkeep.verify import verify
 from tests.filled import SMOKE
 from tests.small import karma
 

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from itertools import combinations
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ import pytest
 from karma.errors import InputError, StageError, UserError
 from karma.fingerprint import code
 from karma.jobs import Job
-from karma.worker import Pool
+from karma.worker import Pool, cards
 
 
 def write(job: Job) -> None:
@@ -33,6 +34,13 @@ def crash(job: Job) -> None:
 
 def die(job: Job) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+def hold(job: Job) -> None:
+    began = time.monotonic()
+    time.sleep(0.2)
+    held = f"{os.environ['CUDA_VISIBLE_DEVICES']} {began} {time.monotonic()}"
+    (job.out / "held").write_text(held)
 
 
 def sleep(job: Job) -> None:
@@ -103,6 +111,34 @@ def test_jobs_of_one_group_run_in_one_process_even_if_another_slot_is_free(monke
     assert len({pid for _, pid in found}) == 2
 
 
+def test_a_job_gets_as_many_cards_as_it_wants_and_no_card_has_two_jobs(monkeypatch, tmp_path):
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1]))
+    made = Pool(0, ("0", "1", "5"))
+
+    def run(number: int) -> tuple[set[str], float, float]:
+        place = tmp_path / str(number)
+        (place / "out").mkdir(parents=True)
+        (place / "state").mkdir()
+        wanted = 1 + number % 2
+        made.run(spec("hold"), place, {}, lambda *_: None, lambda: None, cards=wanted)
+        visible, began, ended = (place / "out" / "held").read_text().split()
+        assert len(visible.split(",")) == wanted
+        return set(visible.split(",")), float(began), float(ended)
+
+    with ThreadPoolExecutor(6) as threads:
+        found = list(threads.map(run, range(6)))
+    made.close()
+    for (some, began, ended), (others, start, end) in combinations(found, 2):
+        assert ended <= start or end <= began or not some & others
+
+
+def test_a_job_that_wants_more_cards_than_there_are_is_refused(monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
+    assert cards(2) == ("0", "1")
+    with pytest.raises(InputError, match=r"policy\.processes: 3: this machine has 2 CUDA card"):
+        cards(3)
+
+
 def test_a_users_mistake_keeps_its_words(pool, folder):
     with pytest.raises(UserError, match=r"file x: it is empty. Give another."):
         pool.run(spec("complain"), folder, {}, lambda *_: None, lambda: None)
@@ -118,6 +154,14 @@ def test_a_killed_job_is_told_and_the_slot_takes_the_next_one(pool, folder):
     with pytest.raises(StageError, match="SIGKILL"):
         pool.run(spec("die"), folder, {}, lambda *_: None, lambda: None)
     pool.run(spec("write", text="x"), folder, {}, lambda *_: None, lambda: None)
+
+
+def test_a_job_that_takes_too_long_is_ended_and_the_slot_takes_the_next_one(pool, folder):
+    with pytest.raises(StageError, match=r"longer than its time limit, 2.5 s"):
+        pool.run(spec("sleep"), folder, {}, lambda *_: None, lambda: None, limit=2.5)
+    assert not Path(f"/proc/{(folder / 'out' / 'pid').read_text()}").exists()
+    quick = pool.run(spec("write", text="x"), folder, {}, lambda *_: None, lambda: None, limit=60)
+    assert quick["seconds"] < 60
 
 
 def test_a_worker_is_gone_soon_after_its_parent_was_killed(folder):

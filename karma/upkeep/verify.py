@@ -12,11 +12,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from karma.damage import damage
 from karma.errors import WorkspaceError
 from karma.fingerprint import differences, key_of
-from karma.known import refs, uses
+from karma.lineage.known import refs, uses
 from karma.store import Store, digest_of, read_json
+from karma.upkeep.damage import damage
 
 Record = dict[str, Any]
 Progress = Callable[[int, int], None]

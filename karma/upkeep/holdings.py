@@ -3,10 +3,10 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from karma.known import Use, records, uses
-from karma.needed import Needs, Record
+from karma.lineage.known import Use, records, uses
 from karma.store import Store, read_json
-from karma.verify import size
+from karma.upkeep.needed import Needs, Record
+from karma.upkeep.verify import size
 
 UNFINISHED = "unfinished"
 NOBODY = "?"

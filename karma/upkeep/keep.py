@@ -5,7 +5,7 @@ import time
 from typing import Any
 
 from karma.errors import InputError
-from karma.known import find
+from karma.lineage.known import find
 from karma.store import Store, read_json, write_atomically
 
 

@@ -18,9 +18,9 @@ from typing import Any
 
 from karma.dumps.privacy import SIMULATED_SALT, salt
 from karma.errors import InputError
-from karma.holdings import Holdings, Item
-from karma.needed import Record
 from karma.store import Store
+from karma.upkeep.holdings import Holdings, Item
+from karma.upkeep.needed import Record
 
 HASH = re.compile(r"[0-9a-f]{32}")  # as sql/dumps/keyed makes them
 HOLDS, MADE_FROM = "holds", "made from"

@@ -16,13 +16,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from karma.dag import fingerprint
-from karma.damage import damage
 from karma.errors import BusyError, InputError, RecipeError
 from karma.fingerprint import Cause, differences, key_of
 from karma.nodes import Node
 from karma.plan import FRESH, PENDING, Entry, Plan
 from karma.selection import named
 from karma.store import Store
+from karma.upkeep.damage import damage
 
 # What can change without a change in meaning; the rest has to be asked for.
 FORM = ("code", "sql", "file", "version")

@@ -8,8 +8,8 @@ One document for both, which text, JSON and the drawn page (``lineage_page``) sh
 
 from typing import Any
 
-from karma.ancestry import Ancestry
 from karma.dag import Dag
+from karma.lineage.ancestry import Ancestry
 from karma.plan import Entry, Plan, counts
 from karma.store import Store
 

@@ -17,8 +17,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from karma.holdings import UNFINISHED, Holdings, Item
 from karma.store import Store
+from karma.upkeep.holdings import UNFINISHED, Holdings, Item
 
 
 def remove(store: Store, items: list[Item], forgotten: tuple[str, ...] = ()) -> list[Item]:

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from graphlib import TopologicalSorter
 from typing import Any
 
-from karma.known import Use, records, uses
+from karma.lineage.known import Use, records, uses
 from karma.store import Store, read_json
 
 Record = dict[str, Any]

@@ -16,9 +16,9 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from karma.errors import WorkspaceError
-from karma.keep import kept
-from karma.known import refs
+from karma.lineage.known import refs
 from karma.store import Store, read_json
+from karma.upkeep.keep import kept
 
 Record = dict[str, Any]
 

@@ -1,0 +1,1 @@
+"""What keeps a store well: acceptances, verification, removal, and what is kept."""
