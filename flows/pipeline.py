@@ -22,12 +22,12 @@ from prefect.logging.handlers import APILogHandler
 from prefect.states import Completed, Crashed, Failed
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
-from karma import history, lineage, lineage_page
+from karma import history, lineage, lineage_page, registry
 from karma.address import public
 from karma.dag import Dag, build
 from karma.errors import CheckError, InputError, StageError
 from karma.journal import settle_dead
-from karma.plan import known_extents, plan
+from karma.plan import Plan, known_extents, plan
 from karma.store import write_atomically
 from tasks import entries
 from tasks.stage import TASKS, Run
@@ -148,6 +148,19 @@ def _close_parent(run: Run) -> None:
         files += [folder / f"report.{ending}" for ending in ("html", "md", "json")]
         files += [*sorted(folder.glob("*.png")), folder / "cards"]  # report.md names the figures
     run.journal.close(entries.end(run, status, note, [str(path) for path in files]))
+    _tell_registry(run, made)
+
+
+def _tell_registry(run: Run, made: Plan) -> None:
+    """Tell MLflow's registry what it is to hold now, and a person what has no best."""
+    try:
+        missing = registry.tell(made, run.store)
+    except OSError as error:
+        run.console.say(f"MLflow's registry is told by the next run ({error.strerror})")
+        return
+    if missing and "report" in run.outcomes and not run.failures:
+        names = ", ".join(missing)
+        run.console.say(f"no score by which to call a version of {names} the best (see registry)")
 
 
 def _mark(pid: int) -> str:

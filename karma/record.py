@@ -46,6 +46,7 @@ from requests import HTTPError
 
 from karma import links, names
 from karma.address import public
+from karma.enrol import enrol
 from karma.outbox import Outbox
 from karma.store import Store
 
@@ -168,6 +169,10 @@ class Sender:
         client = self._connect()
         if entry["kind"] == "end":
             self._end(client, entry)
+            return
+        if entry["kind"] == "registry":
+            for model in entry["models"]:
+                enrol(client, model, self._known)
             return
         experiment = self._experiment(entry["experiment"])
         run = self._find(client, experiment, entry["entry"]) if again else None
