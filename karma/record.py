@@ -304,9 +304,11 @@ class Sender:
             client.log_text(known["run"], links.page(title, self._address, rows), LINKS)
 
     def _note(self, entry: dict[str, Any]) -> str:
-        lines = [f"Artefact `{entry['tags']['digest'][:16]}`, made from:", ""]
-        lines += [f"- {self._link(name, key)}" for name, key in entry["upstream"]]
-        return "\n".join(lines)[:TEXT]
+        """One paragraph, links first: MLflow's page folds away what is longer than a few lines."""
+        links = [self._link(name, key) for name, key in entry["upstream"]]
+        links.sort(key=lambda link: not link.startswith("["))
+        made = f"Artefact `{entry['tags']['digest'][:16]}`, made from: "
+        return (made + ", ".join(links))[:TEXT]
 
     def _link(self, name: str, key: str) -> str:
         """A node as a link to the MLflow run that made it, or as its name if there is none."""
