@@ -102,17 +102,31 @@ def execute(run: Run, uri: str) -> Run:
     sender = Sender(store, uri, console.say)
     sender.start()
     try:
-        with tags(_mark(os.getpid())):
-            state = pipeline(run, run.dag.recipe, return_state=True)
-        APILogHandler().flush()
-        if not run.ended:
-            raise StageError(f"the flow ended early: {state.message}")
+        _flow(run)
         _close_parent(run)
         _note(run, lambda: _end(run))
     finally:
         run.close()
     sender.finish(10.0)
     return run
+
+
+def _flow(run: Run) -> None:
+    """Run the flow. Raises StageError if it ended early.
+
+    Prefect's server may go in its midst: tasks go on without it, and what is made stands.
+    """
+    try:
+        with tags(_mark(os.getpid())):
+            state = pipeline(run, run.dag.recipe, return_state=True)
+        APILogHandler().flush()
+        reason = f"the flow ended early: {state.message}"
+    except httpx.HTTPError as error:
+        reason = f"Prefect's server does not answer any more ({str(error) or type(error).__name__})"
+        if run.ended:
+            run.console.say(f"{reason}; what was made stands")
+    if not run.ended:
+        raise StageError(f"{reason}; run the same command again to go on")
 
 
 def _note(run: Run, write: Callable[[], None]) -> None:
