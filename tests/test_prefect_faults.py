@@ -60,19 +60,21 @@ def begin(root: Path, *words: str) -> subprocess.Popen[str]:
 @pytest.mark.parametrize(
     ("stages", "code", "words"),
     [
-        (["world", "dumps"], 0, "what was made stands"),
+        (["world"], 0, "what was made stands"),
         # Which threads there are is known once the dumps are read, and then the server is asked.
         (["world", "dumps", "threads"], 1, "run the same command again to go on"),
     ],
 )
-def test_with_prefects_server_gone_all_that_was_submitted_is_made(tmp_path, stages, code, words):
+def test_with_prefects_server_gone_what_was_submitted_is_made_and_the_run_ends(
+    tmp_path, stages, code, words
+):
     chosen = [word for stage in stages for word in ("--only", stage)]
     child = begin(tmp_path, "run", str(SMOKE), *chosen, "--set", SOME)
     os.kill(json.loads((tmp_path / "prefect" / "server.json").read_text())["pid"], signal.SIGKILL)
-    wait_until(lambda: len(list((tmp_path / "records" / "dumps").glob("*.json"))) == 2, 120)
+    wait_until(lambda: list((tmp_path / "records" / "world").glob("*.json")), 120)
     began = time.monotonic()
     _, told = child.communicate(timeout=120)
-    print(f"it ended {time.monotonic() - began:.0f} s after its last job, with {code}")
+    print(f"it ended {time.monotonic() - began:.0f} s after its first job, with {code}")
     assert child.returncode == code, told
     assert "Prefect's server does not answer any more" in told
     assert words in told
