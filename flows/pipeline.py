@@ -22,13 +22,13 @@ from prefect.logging.handlers import APILogHandler
 from prefect.states import Completed, Crashed, Failed
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
-from karma import history
+from karma import history, registry
 from karma.address import public
 from karma.dag import Dag, build
 from karma.errors import CheckError, InputError, StageError
 from karma.journal import settle_dead
 from karma.lineage import graph, page
-from karma.plan import known_extents, plan
+from karma.plan import Plan, known_extents, plan
 from karma.store import write_atomically
 from tasks import entries
 from tasks.stage import TASKS, Run
@@ -103,17 +103,31 @@ def execute(run: Run, uri: str) -> Run:
     sender = Sender(store, uri, console.say)
     sender.start()
     try:
-        with tags(_mark(os.getpid())):
-            state = pipeline(run, run.dag.recipe, return_state=True)
-        APILogHandler().flush()
-        if not run.ended:
-            raise StageError(f"the flow ended early: {state.message}")
+        _flow(run)
         _close_parent(run)
         _note(run, lambda: _end(run))
     finally:
         run.close()
     sender.finish(10.0)
     return run
+
+
+def _flow(run: Run) -> None:
+    """Run the flow. Raises StageError if it ended early.
+
+    Prefect's server may go in its midst: tasks go on without it, and what is made stands.
+    """
+    try:
+        with tags(_mark(os.getpid())):
+            state = pipeline(run, run.dag.recipe, return_state=True)
+        APILogHandler().flush()
+        reason = f"the flow ended early: {state.message}"
+    except httpx.HTTPError as error:
+        reason = f"Prefect's server does not answer any more ({str(error) or type(error).__name__})"
+        if run.ended:
+            run.console.say(f"{reason}; what was made stands")
+    if not run.ended:
+        raise StageError(f"{reason}; run the same command again to go on")
 
 
 def _note(run: Run, write: Callable[[], None]) -> None:
@@ -149,6 +163,19 @@ def _close_parent(run: Run) -> None:
         files += [folder / f"report.{ending}" for ending in ("html", "md", "json")]
         files += [*sorted(folder.glob("*.png")), folder / "cards"]  # report.md names the figures
     run.journal.close(entries.end(run, status, note, [str(path) for path in files]))
+    _tell_registry(run, made)
+
+
+def _tell_registry(run: Run, made: Plan) -> None:
+    """Tell MLflow's registry what it is to hold now, and a person what has no best."""
+    try:
+        missing = registry.tell(made, run.store)
+    except OSError as error:
+        run.console.say(f"MLflow's registry is told by the next run ({error.strerror})")
+        return
+    if missing and "report" in run.outcomes and not run.failures:
+        names = ", ".join(missing)
+        run.console.say(f"no score by which to call a version of {names} the best (see registry)")
 
 
 def _mark(pid: int) -> str:

@@ -68,7 +68,7 @@ def run(
     found = reconciled(found, store)
     if not found.those("yes", "maybe"):
         say_nothing_ran(found, store)
-        flush(store)
+        flush(found.plan, store)
         digest = found.plan.entries["report"].digest
         return conclude(document, digest, store, workspace)
     return finish(_run(found, store, wait=not no_wait), workspace)
@@ -195,11 +195,17 @@ def tracking_uri(store: Store) -> str:
     return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{store.root / 'mlflow.db'}"
 
 
-def flush(store: Store) -> None:
+def flush(made: Plan, store: Store) -> None:
+    """Tell MLflow what is left to tell, and what its registry is to hold if that has changed."""
+    from karma import registry
     from karma.journal import settle_dead
     from karma.outbox import Outbox
 
     settle_dead(store, say)
+    try:
+        registry.tell(made, store, first=bool(Outbox(store.root).waiting()))
+    except OSError as error:
+        say(f"what MLflow's registry is to hold cannot be written ({error.strerror})")
     if Outbox(store.root).waiting():
         from karma.record import flush
 

@@ -62,7 +62,7 @@ def _bring_up_to_date(document: Recipe, name: str, store: Store) -> State[Any]:
     found = running.reconciled(found, store)
     if not found.those("yes", "maybe"):
         running.say_nothing_ran(found, store)
-        running.flush(store)
+        running.flush(found.plan, store)
         history.idle(store, name, len(found.plan.entries))
         code = conclude(document, found.plan.entries["report"].digest, store, store.root)
         return _state(code, "nothing was stale", "Cached")

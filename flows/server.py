@@ -65,6 +65,9 @@ def configured() -> bool:
 
 def _settings(workspace: Path) -> None:
     """What we want of Prefect unless the user has said otherwise."""
+    if not configured():
+        # A server of our own that died does not come back: each request would wait a minute for it.
+        os.environ.setdefault("PREFECT_CLIENT_MAX_RETRIES", "2")
     for name, value in {
         "DO_NOT_TRACK": "1",
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
@@ -73,6 +76,7 @@ def _settings(workspace: Path) -> None:
         # What a person has to know is said by the console; Prefect's page shows the rest.
         "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
         "PREFECT_LOGGING_LOGGERS_PREFECT_LEVEL": "WARNING",
+        "PREFECT_LOGGING_INTERNAL_LEVEL": "CRITICAL",
         "PREFECT_RESULTS_LOCAL_STORAGE_PATH": str(workspace.absolute() / "prefect" / "results"),
     }.items():
         os.environ.setdefault(name, value)

@@ -59,6 +59,16 @@ class Gates(Section):
         return "off" if value is False else value
 
 
+class Registry(Section):
+    """Which of a variant's models MLflow's registry calls ``best``; part of no stage's key."""
+
+    reward: Literal["spearman", "pair_accuracy", "f1", "calibration_error"] = "spearman"
+    """The metric on test threads by which reward models are compared."""
+    policy: str = "primary"
+    """What policies are compared by: ``primary``, the mean score on the report's primary
+    benchmarks; ``gold``, the gold reward at the end of training; or a benchmark's name."""
+
+
 class Recipe(Section):
     """The whole experiment."""
 
@@ -84,6 +94,7 @@ class Recipe(Section):
     evals: EvalsRecipe
     report: ReportRecipe = ReportRecipe()
     gates: Gates = Gates()
+    registry: Registry = Registry()
 
     @model_validator(mode="after")
     def _names_exist(self) -> Self:
@@ -100,10 +111,11 @@ class Recipe(Section):
             _known("policy.exposures", self.policy.exposures, EXPOSURES)
         if self.policy.variants != "all":
             _known("policy.variants", self.policy.variants, tuple(self.reward.variants))
+        asked = self.evals.benchmarks
+        benchmarks = tuple(BENCHMARKS) if asked == "all" else tuple(asked)
         if self.report.primary != "pragmatics":
-            asked = self.evals.benchmarks
-            known = tuple(BENCHMARKS) if asked == "all" else tuple(asked)
-            _known("report.primary", self.report.primary, known)
+            _known("report.primary", self.report.primary, benchmarks)
+        _known("registry.policy", (self.registry.policy,), ("primary", "gold", *benchmarks))
         return self
 
     @model_validator(mode="after")

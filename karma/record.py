@@ -46,6 +46,7 @@ from requests import HTTPError
 
 from karma import links, names
 from karma.address import public
+from karma.enrol import enrol
 from karma.outbox import Outbox
 from karma.store import Store
 
@@ -168,6 +169,10 @@ class Sender:
         client = self._connect()
         if entry["kind"] == "end":
             self._end(client, entry)
+            return
+        if entry["kind"] == "registry":
+            for model in entry["models"]:
+                enrol(client, model, self._known)
             return
         experiment = self._experiment(entry["experiment"])
         run = self._find(client, experiment, entry["entry"]) if again else None
@@ -299,9 +304,11 @@ class Sender:
             client.log_text(known["run"], links.page(title, self._address, rows), LINKS)
 
     def _note(self, entry: dict[str, Any]) -> str:
-        lines = [f"Artefact `{entry['tags']['digest'][:16]}`, made from:", ""]
-        lines += [f"- {self._link(name, key)}" for name, key in entry["upstream"]]
-        return "\n".join(lines)[:TEXT]
+        """One paragraph, links first: MLflow's page folds away what is longer than a few lines."""
+        links = [self._link(name, key) for name, key in entry["upstream"]]
+        links.sort(key=lambda link: not link.startswith("["))
+        made = f"Artefact `{entry['tags']['digest'][:16]}`, made from: "
+        return (made + ", ".join(links))[:TEXT]
 
     def _link(self, name: str, key: str) -> str:
         """A node as a link to the MLflow run that made it, or as its name if there is none."""

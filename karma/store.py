@@ -13,6 +13,7 @@ Layout below the root (the workspace):
     runs/<key>.json                the MLflow run that made the record's artefact
     scratch/<key>/                 a job in work: out/, state/ (checkpoints), log.txt, failure.json
     outbox/                        what MLflow has not been told yet
+    registry/<recipe>.json         what MLflow's registry was told last to hold of a recipe
     open/<run>/                    a run that goes on: what MLflow will be told once it is done
     locks/                         one file a key, held with flock while its job runs
     sources.json                   digests of input files, by path, size, mtime and inode

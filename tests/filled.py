@@ -15,11 +15,17 @@ from karma.recipe import Recipe
 from karma.store import Store
 from karma.world.recipe import COMMENTS, SUBMISSIONS, TRUTH
 
+EMPTY: dict = {
+    "headline": {"columns": [], "about": {}, "rows": []},
+    "rewards": [],
+    "policies": [],
+    "family": {"benchmarks": []},
+}
 RANGES = ["0-200000", "200000-400000"]
 
 
-def fill(store: Store, name: str, recipe: Recipe) -> None:
-    """Build whatever is not fresh, until everything is."""
+def fill(store: Store, name: str, recipe: Recipe, report: dict | None = None) -> None:
+    """Build whatever is not fresh, until everything is; ``report`` is what its report says."""
     while True:
         made = plan(name, recipe, store)
         ready = [e for e in made.entries.values() if e.state != FRESH and e.key is not None]
@@ -28,18 +34,19 @@ def fill(store: Store, name: str, recipe: Recipe) -> None:
         for entry in ready:
             above = {r: made.entries[n].digest for r, n in entry.node.inputs.items()}
             document = fingerprint(entry.node, recipe, {r: d or "" for r, d in above.items()})
-            build(store, name, entry.node, entry.key, document)
+            build(store, name, entry.node, entry.key, document, report)
 
 
-def build(store: Store, name: str, node: Node, key: str, document: dict) -> None:
+def build(
+    store: Store, name: str, node: Node, key: str, document: dict, report: dict | None = None
+) -> None:
     out = store.begin(key) / "out"
     for file in _files(node):
         (out / file).parent.mkdir(parents=True, exist_ok=True)
         (out / file).write_text(json.dumps([file, node.config, document["input"]]))
     if node.stage == "report":
-        # What the command prints when nothing ran.
-        headline: dict[str, list] = {"columns": [], "rows": []}
-        (out / "report.json").write_text(json.dumps({"headline": headline, "rewards": []}))
+        # What the command prints, and MLflow's registry is told, when nothing ran.
+        (out / "report.json").write_text(json.dumps(report or EMPTY))
     facts = {"fingerprint": document, "seconds": 1.0, "peak_mib": 64, "began": 0.0}
     if node.stage == "dumps":
         facts |= {"ranges": RANGES, "month": "2023-01"}

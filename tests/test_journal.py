@@ -260,7 +260,7 @@ def test_a_run_with_nothing_to_do_tells_of_a_killed_one_and_needs_no_prefect(tmp
     database = f"sqlite:///{tmp_path}/mlflow.db"
     client(database).search_experiments()  # making one takes seconds
     environment = {"MLFLOW_TRACKING_URI": database, "PREFECT_API_URL": "http://127.0.0.1:9/api"}
-    for sent in ("sent 5 entries", ""):
+    for sent in ("sent 6 entries", ""):
         ran = karma("run", str(SMOKE), *NO_GATE, workspace=store.root, env=environment)
         assert ran.returncode == 0, ran.stderr
         assert "nothing ran" in ran.stdout

@@ -53,13 +53,18 @@ def quick(mlflow_server) -> Iterator[Server]:
 
 
 def leave_entries(store: Store, name: str) -> None:
-    """What a run leaves that made a model and read it once: a parent, two stages, an end."""
+    """What a run leaves that made a model and read it once: a parent, two stages, an end, and what
+    the registry is to hold."""
     more = {"experiment": name}
     put(store, {**parent("run"), **more})
     put(store, stage("reward/context/0", "k1", **more))
     put(store, stage("policy/reddit/context/0", "k2", models=["k1"], **more))
     end = {"kind": "end", "keys": ["run"], "end": 3, "status": "FINISHED", "note": "done"}
     put(store, {**end, "cached": [], "artifacts": []})
+    about = {"name": f"{name}-reward", "of": "reward/context", "recipe": name, "by": "spearman"}
+    row = {"key": "k1", "instance": "reward/context/0", "seed": "0", "digest": "d", "score": 0.5}
+    models = [{**about, "versions": [row], "best": "k1"}]
+    put(store, {"kind": "registry", "keys": ["k1"], "models": models})
 
 
 def require_once(uri: str, name: str) -> None:
@@ -75,6 +80,11 @@ def require_once(uri: str, name: str) -> None:
     experiment = client(uri).get_experiment_by_name(name).experiment_id
     models = client(uri).search_logged_models([experiment])
     assert sorted(m.name for m in models) == ["policy-reddit-context-0", "reward-context-0"]
+    (version,) = client(uri).search_model_versions(f"name = '{name}-reward'")
+    assert version.source == f"models:/{made[0]}"
+    assert version.tags["spearman"] == "0.5"
+    best = client(uri).get_model_version_by_alias(f"{name}-reward", "best")
+    assert best.source == version.source
 
 
 def send(root: Path, uri: str) -> None:

@@ -1,5 +1,6 @@
 """What a person sees in a browser: MLflow's pages of a run, and the report."""
 
+import json
 import signal
 import subprocess
 import time
@@ -9,6 +10,11 @@ from pathlib import Path
 import mlflow
 import pytest
 from selenium import webdriver
+from selenium.common.exceptions import (
+    ElementClickInterceptedException,
+    NoSuchElementException,
+    StaleElementReferenceException,
+)
 from selenium.webdriver.chrome.options import Options
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
@@ -93,6 +99,64 @@ def test_a_person_reaches_the_reward_from_a_policys_page_in_mlflow(workspace, pa
     shows(browser, "reward/context/0", "labels")
     browser.get(f"{pages}/#/experiments/{experiment}/runs/{parent.info.run_id}")
     shows(browser, "All instances are up to date", "policy/reddit/context/0")
+
+
+def test_from_a_headline_number_to_the_dumps_data_sets_it_is_five_clicks_at_most(
+    workspace, pages, browser
+):
+    client = mlflow.MlflowClient(f"sqlite:///{workspace / 'mlflow.db'}")
+    experiment = client.get_experiment_by_name("smoke").experiment_id
+    runs = {run.info.run_name: run.info.run_id for run in client.search_runs([experiment])}
+    (threads,) = (name for name in runs if name.startswith("threads/2"))
+    store = Store(workspace)
+    files = store.manifest(store.ref("smoke", "world")["digest"])
+    report = store.path(store.ref("smoke", "report")["digest"]) / "report.json"
+    headline = json.loads(report.read_bytes())["headline"]["rows"]
+    numbers = {row["model"]: row["cells"]["humor"] for row in headline}
+    for model, way in {
+        "policy/reddit/context/0": ["policy/reddit/context/0", "prompts/reddit", threads],
+        # An unexposed policy comes to Reddit's text by its reward alone.
+        "policy/unexposed/context/0": ["reward/context/0", "labels", threads],
+    }.items():
+        scores = client.get_run(runs[f"evals/{model}"]).data.metrics
+        assert scores[f"humor/{numbers[model]['metric']}"] == numbers[model]["value"]
+        for file in ("RC_2023-01.zst", "RS_2023-01.zst"):
+            browser.get(f"{pages}/#/experiments/{experiment}/runs/{runs[f'evals/{model}']}")
+            clicks = 0
+            for name in (*way, f"dumps/{file}"):
+                click(browser, By.LINK_TEXT, name)
+                clicks += 1
+                wait_until(lambda n=name: _at(browser, runs[n]), 60)
+            digest = files[file]["sha256"][:16]
+            click(browser, By.XPATH, f"//span[normalize-space(.)='source/{file} ({digest})']")
+            clicks += 1
+            shows(browser, f"Digest: {digest}", f"Path: {file}")
+            assert clicks <= 5
+            print(f"{model} to {file}: {clicks} clicks")
+
+
+def click(browser: webdriver.Chrome, by: str, value: str) -> None:
+    """Click as a person does, once it is there and nothing lies over it."""
+
+    def clicked(driver: webdriver.Chrome) -> bool:
+        found = driver.find_element(by, value)
+        driver.execute_script("arguments[0].scrollIntoView({block: 'center'})", found)
+        found.click()
+        return True
+
+    still = (
+        NoSuchElementException,
+        ElementClickInterceptedException,
+        StaleElementReferenceException,
+    )
+    WebDriverWait(browser, 90, ignored_exceptions=still).until(
+        clicked, f"{value} cannot be clicked on {browser.current_url}"
+    )
+
+
+def _at(browser: webdriver.Chrome, run: str) -> bool:
+    """Whether a window shows a run; it is the one that is looked at from now on."""
+    return any(run in _address(browser, handle) for handle in browser.window_handles)
 
 
 def _address(browser: webdriver.Chrome, handle: str) -> str:

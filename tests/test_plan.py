@@ -251,7 +251,13 @@ def _imports(module: str) -> frozenset[str]:
 
 
 @pytest.mark.parametrize(
-    "setting", ["slots=7", "time_limits={policy: 60}", "gates.reward_beats_length=fail"]
+    "setting",
+    [
+        "slots=7",
+        "time_limits={policy: 60}",
+        "gates.reward_beats_length=fail",
+        "registry.policy=gold",
+    ],
 )
 def test_how_a_run_is_made_makes_nothing_stale(filled, setting):
     made = plan("smoke", load(SMOKE, [setting]), filled)

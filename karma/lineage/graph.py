@@ -3,7 +3,7 @@
     a recipe's graph    from its plan: every instance, with the state that it is in
     elsewhere           from the store's records (``ancestry``): other recipes, earlier settings
 
-One document for both, which text, JSON and the drawn page (``lineage_page``) show.
+One document for both, which text, JSON and the drawn page (``page``) show.
 """
 
 from typing import Any
