@@ -62,7 +62,7 @@ def run(
         return 0
     refuse_missing(found)
     if document.compute == "cuda" and any(STAGES[stage].trained for stage in _stages(found)):
-        from karma.worker import cards
+        from karma.cards import cards
 
         cards(document.policy.processes)
     found = reconciled(found, store)

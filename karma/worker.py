@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from karma import jobs
+from karma.cards import Card
 from karma.errors import InputError, StageError, ToldError, UserError
 from karma.fingerprint import edited
 
@@ -39,6 +40,9 @@ ENVIRONMENT = {
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",
     "PYTHONUNBUFFERED": "1",
 }
+
+# Seconds after which cards that another run has are asked for again.
+LOOK_AGAIN = 1.0
 
 
 class _DiedError(StageError):
@@ -131,29 +135,35 @@ class Worker:
         self._process.stdout.close()
 
 
-@dataclass
+@dataclass(eq=False)
 class _Slot:
-    """A core or a card, and the worker that it has, if any; or several cards for one job."""
+    """A core, or the cards of one job; and the worker that it has, if any."""
 
-    extra: dict[str, str]
+    cards: tuple[Card, ...] = ()
     worker: Worker | None = None
-    parts: tuple["_Slot", ...] = ()
+
+    @property
+    def extra(self) -> dict[str, str]:
+        """What its worker's environment has beyond others'."""
+        names = ",".join(card.name for card in self.cards)
+        return {"CUDA_VISIBLE_DEVICES": names} if self.cards else {}
 
 
 class Pool:
     """As many workers as there are slots, started when they are first needed.
 
     Jobs of one ``group`` run in one worker, one after the other, so that what they load is loaded
-    once. With ``cards`` each slot is a GPU, and a worker ends after its job, or after the last job
-    of its group, so that the memory is free; a job may want several of them.
+    once. With ``cards`` a job gets as many of them as it wants, which no other job of this user's
+    runs on the machine uses, and a worker ends after its job, or after the last job of its group,
+    so that the memory is free.
     """
 
     def __init__(self, slots: int, cards: tuple[str, ...] = ()) -> None:
-        self._cards = cards
+        self._on_cards = bool(cards)
         self._open: set[Worker] = set()
         self._change = threading.Condition()
-        visible = [{"CUDA_VISIBLE_DEVICES": card} for card in cards]
-        self._free = [_Slot(extra) for extra in visible or [{} for _ in range(slots)]]
+        self._free = [] if cards else [_Slot() for _ in range(slots)]
+        self._idle = [Card(name) for name in cards]
         self._waiting: Counter[str] = Counter()
         self._at_work: set[str] = set()
         self._kept: dict[str, _Slot] = {}
@@ -188,65 +198,62 @@ class Pool:
         """The slot that the group's last job left, or a free one if no job of it is at work."""
         with self._change:
             self._waiting[group] += 1
-            self._change.wait_for(
-                lambda: (
-                    group in self._kept or (len(self._free) >= cards and group not in self._at_work)
-                )
-            )
+            while (slot := self._found(group, cards)) is None:
+                # Nobody tells when another run lets go of a card.
+                self._change.wait(LOOK_AGAIN if self._on_cards else None)
             self._waiting[group] -= 1
-            if group in self._kept:
-                return self._kept.pop(group)
-            if group:
-                self._at_work.add(group)
-            parts = tuple(self._free.pop(0) for _ in range(cards))
-            if cards == 1:
-                return parts[0]
-            visible = ",".join(part.extra["CUDA_VISIBLE_DEVICES"] for part in parts)
-            return _Slot({"CUDA_VISIBLE_DEVICES": visible}, parts=parts)
+            return slot
+
+    def _found(self, group: str, cards: int) -> _Slot | None:
+        if group in self._kept:
+            return self._kept.pop(group)
+        if group in self._at_work:
+            return None
+        if self._on_cards:
+            slot = self._with_cards(cards)
+        else:
+            slot = self._free.pop(0) if self._free else None
+        if slot is not None and group:
+            self._at_work.add(group)
+        return slot
+
+    def _with_cards(self, count: int) -> _Slot | None:
+        """A slot of ``count`` idle cards, all of them held; none is held if they are too few."""
+        held: list[Card] = []
+        for card in self._idle:
+            if len(held) < count and card.take():
+                held.append(card)
+        if len(held) < count:
+            for card in held:
+                card.free()
+            return None
+        self._idle = [card for card in self._idle if card not in held]
+        return _Slot(tuple(held))
 
     def _give_back(self, slot: _Slot, group: str) -> None:
         with self._change:
             if group and self._waiting[group]:
                 self._kept[group] = slot
             else:
-                if self._cards and slot.worker is not None:
-                    slot.worker.close()
                 self._at_work.discard(group)
-                self._free.extend(slot.parts or [slot])
+                self._let_go(slot)
             self._change.notify_all()
+
+    def _let_go(self, slot: _Slot) -> None:
+        if not self._on_cards:
+            self._free.append(slot)
+            return
+        if slot.worker is not None:
+            slot.worker.close()
+        for card in slot.cards:
+            card.free()
+        self._idle.extend(slot.cards)
 
     def close(self) -> None:
         """End all workers, also those in the middle of a job."""
         with self._change:
             for worker in self._open:
                 worker.close()
-
-
-def cards(least: int = 1) -> tuple[str, ...]:
-    """The CUDA cards of this machine that jobs may use, by number; torch is not asked.
-
-    Raises InputError if there are fewer than ``least``, which a job wants at once.
-    """
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if visible is not None:
-        found = tuple(card for card in visible.split(",") if card not in ("", "-1"))
-    else:
-        folder = Path("/proc/driver/nvidia/gpus")
-        count = len(list(folder.iterdir())) if folder.is_dir() else 0
-        found = tuple(str(number) for number in range(count))
-    if not found:
-        raise InputError(
-            "compute: cuda",
-            "this machine has no CUDA card",
-            "Run on one that has, or set compute=cpu.",
-        )
-    if len(found) < least:
-        raise InputError(
-            f"policy.processes: {least}",
-            f"this machine has {len(found)} CUDA card(s)",
-            "Set it to no more than that.",
-        )
-    return found
 
 
 def main() -> None:

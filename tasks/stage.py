@@ -20,6 +20,7 @@ from prefect.states import Completed
 
 from karma import worker
 from karma.acceptance import Acceptance, told
+from karma.cards import cards
 from karma.dag import Dag, fingerprint
 from karma.errors import BusyError, InputError, StageError, UserError
 from karma.fingerprint import key_of
@@ -88,7 +89,7 @@ class Run:
         self._pool = worker.Pool(dag.settings.slots or machine.slots(machine.memory()))
         self._cards: worker.Pool | None = None
         if dag.settings.compute == "cuda":
-            self._cards = worker.Pool(0, worker.cards(dag.settings.policy.processes))
+            self._cards = worker.Pool(0, cards(dag.settings.policy.processes))
 
     def pool(self, stage: str) -> worker.Pool:
         """The workers that run a stage's jobs: a card's for a trained stage, if there are cards."""

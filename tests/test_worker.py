@@ -11,10 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from karma.cards import Card, cards
 from karma.errors import InputError, StageError, UserError
 from karma.fingerprint import code
 from karma.jobs import Job
-from karma.worker import Pool, cards
+from karma.worker import Pool
 
 
 def write(job: Job) -> None:
@@ -113,23 +114,44 @@ def test_jobs_of_one_group_run_in_one_process_even_if_another_slot_is_free(monke
 
 def test_a_job_gets_as_many_cards_as_it_wants_and_no_card_has_two_jobs(monkeypatch, tmp_path):
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1]))
-    made = Pool(0, ("0", "1", "5"))
+    # Two runs, each of which could use them all.
+    names = ("a", "b", "c")
+    pools = [Pool(0, names), Pool(0, names)]
 
     def run(number: int) -> tuple[set[str], float, float]:
         place = tmp_path / str(number)
         (place / "out").mkdir(parents=True)
         (place / "state").mkdir()
         wanted = 1 + number % 2
-        made.run(spec("hold"), place, {}, lambda *_: None, lambda: None, cards=wanted)
+        pool = pools[number % 3 % 2]
+        pool.run(spec("hold"), place, {}, lambda *_: None, lambda: None, cards=wanted)
         visible, began, ended = (place / "out" / "held").read_text().split()
         assert len(visible.split(",")) == wanted
         return set(visible.split(",")), float(began), float(ended)
 
     with ThreadPoolExecutor(6) as threads:
         found = list(threads.map(run, range(6)))
-    made.close()
+    for pool in pools:
+        pool.close()
     for (some, began, ended), (others, start, end) in combinations(found, 2):
         assert ended <= start or end <= began or not some & others
+
+
+def test_a_card_is_free_when_its_holder_is_killed():
+    program = "from karma.cards import Card; c = Card('t'); print(c.take(), flush=True); input()"
+    holder = subprocess.Popen(
+        [sys.executable, "-c", program],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        cwd=Path(__file__).parents[1],
+    )
+    card = Card("t")
+    assert holder.stdout.readline() == b"True\n"
+    assert not card.take()
+    holder.kill()
+    holder.communicate()
+    assert card.take()
+    card.free()
 
 
 def test_a_job_that_wants_more_cards_than_there_are_is_refused(monkeypatch):
