@@ -11,7 +11,7 @@ import pytest
 from karma.recipe import load
 from karma.store import Store
 from tests.filled import SMOKE, fill
-from tests.small import karma, settings
+from tests.small import ADDRESSES, karma, settings
 
 if TYPE_CHECKING:
     from tests.serving import Server
@@ -24,10 +24,11 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 @pytest.fixture(autouse=True)
 def no_address_of_mlflow_is_left() -> Iterator[None]:
-    """MLflow puts the address that one test gave it into the environment, where the commands of
-    the next tests would take it for the user's."""
+    """MLflow puts the addresses that one test gave it into the environment, where the commands of
+    the next tests would take them for the user's."""
     yield
-    os.environ.pop("MLFLOW_TRACKING_URI", None)
+    for name in ADDRESSES:
+        os.environ.pop(name, None)
 
 
 @pytest.fixture

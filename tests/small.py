@@ -21,14 +21,15 @@ SMALL = [
     "policy.variants=[context, random]",
     "evals.items=24",
 ]
+ADDRESSES = ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI")
 
 
 def command(
     *arguments: str | Path, timeout: float = 1200, **env: str
 ) -> subprocess.CompletedProcess:
     """A command of karma's that takes no workspace."""
-    # MLflow, where a test used it in this process, has left its address in the environment.
-    inherited = {n: v for n, v in os.environ.items() if n != "MLFLOW_TRACKING_URI"}
+    # MLflow, where a test used it in this process, has left its addresses in the environment.
+    inherited = {n: v for n, v in os.environ.items() if n not in ADDRESSES}
     return subprocess.run(
         [KARMA, *arguments],
         capture_output=True,

@@ -38,6 +38,8 @@ def mlflow_server(tmp_path_factory) -> Iterator[Server]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("_MLFLOW_SERVER_FILE_STORE", database)
         patch.setenv("_MLFLOW_SERVER_ARTIFACT_ROOT", str(folder / "artifacts"))
+        # Its server takes its own registry for that of the whole process.
+        patch.setattr("mlflow.tracking._model_registry.utils._registry_uri", None)
         from mlflow.server import app
 
         with Server(app, {}).serving() as serving:
