@@ -90,9 +90,13 @@ def address(workspace: Path) -> str | None:
 
 
 def _running(folder: Path) -> str | None:
-    """The address of the server that is up, if there is one."""
+    """The address of the folder's server, if it is up.
+
+    A workspace that was copied brings along where the server of the other one is.
+    """
     known = read_json(folder / "server.json")
-    return known["url"] if known and healthy(known["url"]) else None
+    ours = known is not None and known.get("folder") == str(folder.resolve())
+    return known["url"] if known and ours and healthy(known["url"]) else None
 
 
 def healthy(url: str) -> bool:
@@ -132,7 +136,8 @@ def _start(folder: Path) -> str:
             process.kill()
             raise StageError(f"Prefect's server did not start; its output is in {log}")
         time.sleep(0.3)
-    write_atomically(folder / "server.json", json.dumps({"url": url, "pid": process.pid}).encode())
+    known = {"url": url, "pid": process.pid, "folder": str(folder.resolve())}
+    write_atomically(folder / "server.json", json.dumps(known).encode())
     return url
 
 
