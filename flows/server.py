@@ -25,7 +25,7 @@ from karma.errors import StageError
 from karma.store import read_json, write_atomically
 
 if TYPE_CHECKING:
-    from fastapi import FastAPI
+    from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 PATIENCE = 180  # seconds; a first start on a busy machine makes the database and takes a while
 
@@ -152,7 +152,7 @@ def _watch(users: TextIO) -> None:
         os._exit(0)
 
 
-def guarded() -> "FastAPI":
+def guarded() -> "TrustedHostMiddleware":
     """Prefect's API and pages for requests to loopback, or to a name in KARMA_PREFECT_HOSTS.
 
     Prefect itself answers to any Host header. A page elsewhere whose name is made to point here
@@ -162,11 +162,10 @@ def guarded() -> "FastAPI":
     from starlette.middleware.trustedhost import TrustedHostMiddleware
 
     names = [name for name in os.environ.get("KARMA_PREFECT_HOSTS", "").split(",") if name]
-    app = create_app()
-    app.add_middleware(
-        TrustedHostMiddleware, allowed_hosts=["127.0.0.1", "localhost", *names], www_redirect=False
+    # Around Prefect's application, not in it: automations call that by a host name of their own.
+    return TrustedHostMiddleware(
+        create_app(), allowed_hosts=["127.0.0.1", "localhost", *names], www_redirect=False
     )
-    return app
 
 
 def main() -> None:
