@@ -19,6 +19,7 @@ import yaml
 import zstandard
 
 from karma import history
+from karma.outbox import Outbox
 from karma.simulate import simulate
 from karma.store import Store
 from karma.world.dumps import compress
@@ -199,21 +200,26 @@ def test_a_schedule_fires_a_dump_appears_and_only_what_it_touches_runs(stack):
     assert f"dumps/{NEW}" in after.keys() - before.keys()
     assert not {"labels", "reward/context/0", "report"} & kept
     assert second.ran == len(after) - len(kept)
-    require_told(stack, first.ran + second.ran)
+    require_told(stack, store, first.ran + second.ran)
 
 
-def require_told(stack: Stack, made: int) -> None:
+def require_told(stack: Stack, store: Store, made: int) -> None:
     """MLflow's server shows the runs, and what they attached lies in the storage."""
     asked = {"headers": {"Authorization": login("mlflow")}, "timeout": 30}
     address = f"{stack.url('mlflow')}/api/2.0/mlflow"
     name = {"experiment_name": "team"}
     found = httpx.get(f"{address}/experiments/get-by-name", params=name, **asked).json()
     wanted = {"experiment_ids": [found["experiment"]["experiment_id"]], "max_results": 1000}
-    runs = httpx.post(f"{address}/runs/search", json=wanted, **asked).json()["runs"]
-    stages = [tag["value"] for r in runs for tag in r["data"]["tags"] if tag["key"] == "stage"]
-    print(f"MLflow: {len(runs)} runs for {made} instances")
-    assert stages.count("pipeline") == 2
-    assert {"dumps", "reward", "policy", "evals", "report"} <= set(stages)
+
+    def stages() -> list[str]:
+        runs = httpx.post(f"{address}/runs/search", json=wanted, **asked).json()["runs"]
+        tags = [tag for run in runs for tag in run["data"]["tags"]]
+        return [tag["value"] for tag in tags if tag["key"] == "stage"]
+
+    # A run waits ten seconds for MLflow; what is left is told by the next one, a minute later.
+    wait_until(lambda: stages().count("pipeline") == 2 and not Outbox(store.root).waiting(), 180)
+    print(f"MLflow: {len(stages())} runs for {made} instances")
+    assert {"dumps", "reward", "policy", "evals", "report"} <= set(stages())
     files = s3fs.S3FileSystem(skip_instance_cache=True)
     assert any(path.endswith("report.html") for path in files.find("mlflow/artifacts"))
     assert files.find("karma/store/records")
