@@ -57,16 +57,20 @@ def begin(root: Path, *words: str) -> subprocess.Popen[str]:
     return child
 
 
+WORDS = {0: "what was made stands", 1: "run the same command again to go on"}
+
+
 @pytest.mark.parametrize(
-    ("stages", "code", "words"),
+    ("stages", "codes"),
     [
-        (["world"], 0, "what was made stands"),
-        # Which threads there are is known once the dumps are read, and then the server is asked.
-        (["world", "dumps", "threads"], 1, "run the same command again to go on"),
+        (["world"], {0}),
+        # Which threads there are is known once the dumps are read. Prefect asks its server then, or
+        # does without, by what it has found out about it until then.
+        (["world", "dumps", "threads"], {0, 1}),
     ],
 )
 def test_with_prefects_server_gone_what_was_submitted_is_made_and_the_run_ends(
-    tmp_path, stages, code, words
+    tmp_path, stages, codes
 ):
     chosen = [word for stage in stages for word in ("--only", stage)]
     child = begin(tmp_path, "run", str(SMOKE), *chosen, "--set", SOME)
@@ -74,10 +78,13 @@ def test_with_prefects_server_gone_what_was_submitted_is_made_and_the_run_ends(
     wait_until(lambda: list((tmp_path / "records" / "world").glob("*.json")), 120)
     began = time.monotonic()
     _, told = child.communicate(timeout=120)
+    code = child.returncode
     print(f"it ended {time.monotonic() - began:.0f} s after its first job, with {code}")
-    assert child.returncode == code, told
+    assert code in codes, told
     assert "Prefect's server does not answer any more" in told
-    assert words in told
+    assert WORDS[code] in told
+    made = [stage for stage in stages if list((tmp_path / "records" / stage).glob("*.json"))]
+    assert made == stages or code == 1
     assert "Traceback" not in told
     assert time.monotonic() - began < 60
     wait_until(lambda: not processes(tmp_path), 5)
