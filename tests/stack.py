@@ -54,8 +54,8 @@ class Stack:
         urls = {f"{n.upper()}_URL": self.url(n) for n in ("prefect", "mlflow")}
         self.services = filled(document()["services"], {**VALUES, **urls})
         self.processes: dict[str, subprocess.Popen] = {}
-        self.work = folder / "work"
-        self.work.mkdir()
+        self.work = folder / "home" / "karma"
+        self.work.mkdir(parents=True)
         for line in instructions("COPY"):
             source, target = line.split()[-2:]
             if target.startswith("/opt/karma"):
@@ -73,7 +73,7 @@ class Stack:
         if name in PORTS:
             text = re.sub(rf"\b{PORTS[name]}\b", str(self.ports[name]), text)
         text = text.replace("0.0.0.0", "127.0.0.1")
-        return re.sub(r"^/(?=work|etc/|opt/|tmp/)", f"{self.folder}/", text)
+        return re.sub(r"^/(?=home/karma|etc/|opt/|tmp/)", f"{self.folder}/", text)
 
     def environment(self, name: str) -> dict[str, str]:
         """The environment of a service: its image's and its own, and nothing of this process's."""
