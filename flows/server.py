@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from karma.errors import StageError
+from karma.locks import try_lock
 from karma.store import read_json, write_atomically
 
 if TYPE_CHECKING:
@@ -143,13 +144,9 @@ def _start(folder: Path) -> str:
 
 def _watch(users: TextIO) -> None:
     """End this process as soon as nobody holds the lock."""
-    while True:
+    while not try_lock(users):
         time.sleep(0.5)
-        try:
-            fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            continue
-        os._exit(0)
+    os._exit(0)
 
 
 def guarded() -> "TrustedHostMiddleware":

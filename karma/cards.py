@@ -1,15 +1,15 @@
 """The CUDA cards of a machine: which there are, and that no two jobs of a person's runs use one.
 
-A card is a lock on a file, which the kernel frees when its holder dies, whatever killed it.
+A card is a lock on a file.
 """
 
-import fcntl
 import os
 import tempfile
 from pathlib import Path
 from typing import TextIO
 
 from karma.errors import InputError
+from karma.locks import try_lock
 
 
 class Card:
@@ -25,9 +25,7 @@ class Card:
         folder = Path(tempfile.gettempdir()) / f"karma-cards-{os.getuid()}"
         folder.mkdir(mode=0o700, exist_ok=True)
         file = (folder / self.name.replace("/", "-")).open("w")
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not try_lock(file):
             file.close()
             return False
         self._file = file

@@ -28,7 +28,7 @@ from karma.evals.catalogue import BENCHMARKS
 from karma.evals.recipe import harness_name
 from karma.fingerprint import PROJECT, code, minor, text_digest
 from karma.inputs import chosen, dump_nodes, input_nodes
-from karma.nodes import STAGES, Extent, Node, beside, relative
+from karma.nodes import STAGES, Extent, Node, beside, reached, relative
 from karma.prompts.hub import pinned
 from karma.recipe import Recipe
 from karma.reward.recipe import declared
@@ -113,14 +113,7 @@ def _statements(stage: str) -> list[Path]:
 def _used(nodes: Iterable[Node]) -> set[str]:
     """The nodes that the report needs, directly or not."""
     by_id = {node.id: node for node in nodes}
-    found: set[str] = set()
-    waiting = ["report"]
-    while waiting:
-        name = waiting.pop()
-        if name not in found:
-            found.add(name)
-            waiting.extend(by_id[name].inputs.values())
-    return found
+    return reached("report", lambda name: by_id[name].inputs.values())
 
 
 # Threads

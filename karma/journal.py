@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from karma.errors import WorkspaceError
+from karma.locks import try_lock
 from karma.outbox import Outbox, write
 from karma.store import Store, write_atomically
 
@@ -130,11 +131,7 @@ def _unlocked(folder: Path) -> Iterator[bool]:
         yield False  # another process has just settled it
         return
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        yield False
-    else:
-        yield True
+        yield try_lock(descriptor)
     finally:
         os.close(descriptor)
 

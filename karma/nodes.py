@@ -1,5 +1,6 @@
 """What the DAG is made of: stages, their instances, and the inputs that they read."""
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -114,3 +115,15 @@ def beside(folder: str) -> tuple[str, ...]:
     """The files of a folder of the project that are no code: templates, lists."""
     found = (p for p in (PROJECT / folder).glob("*") if p.is_file() and p.suffix != ".py")
     return tuple(sorted(relative(p) for p in found))
+
+
+def reached(start: str, links: Callable[[str], Iterable[str]]) -> set[str]:
+    """What can be reached from a node, itself included; ``links`` are the ends next to one."""
+    found: set[str] = set()
+    waiting = [start]
+    while waiting:
+        name = waiting.pop()
+        if name not in found:
+            found.add(name)
+            waiting.extend(links(name))
+    return found

@@ -47,6 +47,7 @@ from requests import HTTPError
 from karma import links, names
 from karma.address import public
 from karma.enrol import enrol
+from karma.locks import try_lock
 from karma.outbox import Outbox
 from karma.store import Store
 
@@ -156,12 +157,7 @@ class Sender:
     @contextmanager
     def _alone(self) -> Iterator[bool]:
         with (self._store.root / "locks" / "outbox").open("w") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                yield False
-                return
-            yield True
+            yield try_lock(file)
 
     # One entry
 

@@ -33,11 +33,12 @@ import shutil
 import socket
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 from karma.errors import WorkspaceError
+from karma.locks import try_lock
 
 
 def canonical(document: Any) -> bytes:
@@ -276,9 +277,9 @@ class Store:
             records = [read_json(p) for p in (self.root / "records").glob(f"*/{folder.name}.json")]
             if not any(record and self.here(record["digest"]) for record in records):
                 continue
-            with (self.root / "locks" / folder.name).open("a") as file, suppress(BlockingIOError):
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                self.drop(folder.name)
+            with (self.root / "locks" / folder.name).open("a") as file:
+                if try_lock(file):
+                    self.drop(folder.name)
 
     def failure(self, key: str) -> str | None:
         """The message of the last try, if it failed and no try has succeeded since."""
@@ -299,15 +300,11 @@ class Store:
         path = self.root / "locks" / key
         with path.open("a+", encoding="utf-8") as file:
             told = False
-            while True:
-                try:
-                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    break
-                except BlockingIOError:
-                    if not told:
-                        waiting(path.read_text(encoding="utf-8") or "another process")
-                        told = True
-                    time.sleep(0.2)
+            while not try_lock(file):
+                if not told:
+                    waiting(path.read_text(encoding="utf-8") or "another process")
+                    told = True
+                time.sleep(0.2)
             file.truncate(0)
             since = time.strftime("%Y-%m-%d %H:%M:%S")
             file.write(f"pid {os.getpid()} on {socket.gethostname()} since {since}")

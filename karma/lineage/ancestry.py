@@ -10,6 +10,7 @@ from graphlib import TopologicalSorter
 from typing import Any
 
 from karma.lineage.known import Use, records, uses
+from karma.nodes import reached
 from karma.store import Store, read_json
 
 Record = dict[str, Any]
@@ -53,7 +54,8 @@ class Ancestry:
 
     def document(self, digest: str) -> Document:
         """The graph of one artefact: what it was made from, itself, what was made from it."""
-        up, down = _reached(digest, self._above), _reached(digest, self._below)
+        up = reached(digest, self._above.__getitem__)
+        down = reached(digest, self._below.__getitem__)
         nodes = [self._node(name, digest, up) for name in self._ordered(up | down)]
         names = {node["digest"]: node["id"] for node in nodes}
         edges = [
@@ -66,7 +68,7 @@ class Ancestry:
 
     def below(self, digest: str) -> list[Document]:
         """What was made from an artefact, in order, without itself."""
-        found = _reached(digest, self._below)
+        found = reached(digest, self._below.__getitem__)
         return [self._node(n, digest, set()) for n in self._ordered(found) if n != digest]
 
     def _ordered(self, digests: set[str]) -> Iterable[str]:
@@ -92,15 +94,3 @@ class Ancestry:
         node = {"id": f"source/{name}@{digest[:8]}", "stage": "source", "state": None}
         node |= {"key": None, "digest": digest, "side": side, "recipe": ""}
         return {**node, "files": [{**file, "sha256": digest}] if file else []}
-
-
-def _reached(start: str, links: Links) -> set[str]:
-    """What can be reached, with where it starts."""
-    found: set[str] = set()
-    waiting = [start]
-    while waiting:
-        digest = waiting.pop()
-        if digest not in found:
-            found.add(digest)
-            waiting.extend(links[digest])
-    return found

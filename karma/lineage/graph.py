@@ -10,6 +10,7 @@ from typing import Any
 
 from karma.dag import Dag
 from karma.lineage.ancestry import Ancestry
+from karma.nodes import Node, reached
 from karma.plan import Entry, Plan, counts
 from karma.store import Store
 
@@ -18,13 +19,7 @@ Document = dict[str, Any]
 
 def above(dag: Dag, instance: str) -> list[str]:
     """Everything that ``instance`` was made from, itself included, inputs first."""
-    wanted: set[str] = set()
-    waiting = [instance]
-    while waiting:
-        name = waiting.pop()
-        if name not in wanted:
-            wanted.add(name)
-            waiting.extend(dag.nodes[name].inputs.values())
+    wanted = reached(instance, lambda name: dag.nodes[name].inputs.values())
     return [name for name in dag.nodes if name in wanted]
 
 
@@ -101,18 +96,14 @@ def reaches_reddit_only_through_reward(dag: Dag) -> list[str]:
     An unexposed policy learns from Reddit text only through its reward model (and a critic that
     started from it).
     """
-    guilty = []
-    for node in dag.nodes.values():
+
+    def inputs(name: str) -> list[str]:
+        return [n for n in dag.nodes[name].inputs.values() if not n.startswith("reward/")]
+
+    def guilty(node: Node) -> bool:
         if "unexposed" not in node.id.split("/") or node.stage not in ("sft", "policy", "prompts"):
-            continue
-        waiting, seen = list(node.inputs.values()), set()
-        while waiting:
-            name = waiting.pop()
-            if name in seen or name.startswith("reward/"):
-                continue
-            seen.add(name)
-            if name.split("/")[0] in ("threads", "dumps"):
-                guilty.append(node.id)
-                break
-            waiting.extend(dag.nodes[name].inputs.values())
-    return guilty
+            return False
+        found = reached(node.id, inputs)
+        return any(name.split("/")[0] in ("threads", "dumps") for name in found)
+
+    return [node.id for node in dag.nodes.values() if guilty(node)]

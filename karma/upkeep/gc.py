@@ -10,13 +10,13 @@ next ``karma gc`` finds what is left.
 """
 
 import contextlib
-import fcntl
 import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from karma.locks import try_lock
 from karma.store import Store
 from karma.upkeep.holdings import UNFINISHED, Holdings, Item
 
@@ -78,9 +78,4 @@ def _move(source: Path, target: Path) -> None:
 def _unlocked(store: Store, key: str) -> Iterator[bool]:
     """Whether no job is at a key; while the block lasts none can begin."""
     with (store.root / "locks" / key).open("ab") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield False
-        else:
-            yield True
+        yield try_lock(file)
