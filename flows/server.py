@@ -103,8 +103,9 @@ def _running(folder: Path) -> str | None:
 def healthy(url: str) -> bool:
     """Whether the server whose pages begin with ``url`` says that it is well."""
     try:
-        # The address is one that we gave a server of our own: http, on loopback.
-        with urllib.request.urlopen(f"{url}/health", timeout=5) as answer:  # noqa: S310
+        with urllib.request.urlopen(  # noqa: S310 - a server of our own: http, on loopback
+            f"{url}/health", timeout=5
+        ) as answer:
             return bool(answer.status == 200)
     except (OSError, urllib.error.URLError):
         return False

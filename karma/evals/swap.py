@@ -17,7 +17,7 @@ from karma.evals.benchmark import Item, Result, Row, means, stable
 from karma.evals.job import write
 from karma.jobs import Job
 from karma.reward import score
-from karma.reward.views import SLOT_FIELDS, Slot
+from karma.reward.views import SLOT_FIELDS, slot_of
 from karma.world import truth
 
 NAME, METRIC = "swap", "change"
@@ -40,7 +40,7 @@ def run(job: Job) -> None:
     kept = found[:MOST]
     model = score.load(job.inputs["model"], "cuda" if job.compute == "cuda" else "cpu")
     turns = [row["context"] for row, _ in kept]
-    slots = [_slot(row) for row, _ in kept]
+    slots = [slot_of(row) for row, _ in kept]
     before = model.score(turns, [row["reply"] for row, _ in kept], slots)
     after = model.score(turns, [myth for _, myth in kept], slots)
     rows = [_row(*each) for each in zip(kept, before, after, strict=True)]
@@ -86,16 +86,6 @@ def swapped(reply: str, known: truth.Truth) -> str | None:
         if said is not None:
             return reply[: said.start(1)] + str(fact["myth"]) + reply[said.end(1) :]
     return None
-
-
-def _slot(row: dict[str, Any]) -> Slot:
-    return Slot(
-        subreddit=row["subreddit"],
-        depth=row["depth"],
-        delay=row["delay"],
-        hour=row["hour"],
-        parent_score=row["parent_score"],
-    )
 
 
 def _row(pair: tuple[dict[str, Any], str], before: float, after: float) -> Row:

@@ -11,10 +11,8 @@ import torch
 from karma.errors import InputError
 from karma.policy.recipe import PolicyRecipe
 from karma.prompts.fit import fit, prompt_tokens
-from karma.reward.views import Slot
+from karma.reward.views import SLOT_FIELDS, Slot, slot_of
 from karma.text import Turn, render
-
-FIELDS = ("subreddit", "depth", "delay", "hour", "parent_score")
 
 
 @dataclass(frozen=True)
@@ -33,12 +31,11 @@ class Prompt:
 
 def read(folder: Path) -> list[tuple[list[Turn], Slot | None]]:
     """Conversations and slots of the split ``train``, in the order of the file."""
-    table = pq.read_table(folder / "prompts.parquet", columns=["split", "turns", *FIELDS])
+    table = pq.read_table(folder / "prompts.parquet", columns=["split", "turns", *SLOT_FIELDS])
     found = []
     for row in table.to_pylist():
         if row["split"] == "train":
-            # FIELDS are the slot's, which the type checker cannot see.
-            slot = Slot(**{name: row[name] for name in FIELDS})  # type: ignore[typeddict-item]
+            slot = slot_of(row)
             known = any(value is not None for value in slot.values())
             turns = [Turn(role=turn["role"], text=turn["text"]) for turn in row["turns"]]
             found.append((turns, slot if known else None))

@@ -8,7 +8,7 @@ from typing import Any
 from karma.errors import InputError
 from karma.jobs import Job
 from karma.reward.recipe import RewardRecipe
-from karma.reward.views import Slot
+from karma.reward.views import Slot, slot_of
 from karma.sql import connect, plain, statement
 from karma.text import Turn
 
@@ -88,19 +88,12 @@ def _median(values: list[float | None]) -> float | None:
 
 
 def _row(values: dict[str, Any]) -> Row:
-    slot: Slot = {
-        "subreddit": values["subreddit"],
-        "depth": values["depth"],
-        "delay": values["delay"],
-        "hour": values["hour"],
-        "parent_score": values["parent_score"],
-    }
     keys = ("id", "thread_id", "subreddit", "split", "score", "valuation", "level", "age")
     return Row(
         **{key: values[key] for key in keys},
         context=values["context"],
         reply=values["reply"],
-        slot=slot,
+        slot=slot_of(values),
     )
 
 

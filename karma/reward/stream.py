@@ -21,7 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from karma.errors import InputError
 from karma.reward.score import RewardModel
-from karma.reward.views import SLOT_FIELDS, Slot
+from karma.reward.views import SLOT_FIELDS, Slot, slot_of
 from karma.text import Turn
 
 SECONDS = 5.0  # between two lines of progress
@@ -101,8 +101,7 @@ class Reader:
         held = given.model_dump(include=given.model_fields_set & set(SLOT_FIELDS))
         if self.neutral:
             held = {**(self.model.scorer.neutral or {}), **held}
-        # SLOT_FIELDS are the slot's, which the type checker cannot see.
-        return Slot(**{name: held.get(name) for name in SLOT_FIELDS})  # type: ignore[typeddict-item]
+        return slot_of(held)
 
 
 def score_lines(

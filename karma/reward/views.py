@@ -17,7 +17,7 @@ are too long, the reply's end is cut. Both are counted.
 """
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypedDict
 
@@ -37,6 +37,17 @@ class Slot(TypedDict):
 
 
 SLOT_FIELDS = ("subreddit", "depth", "delay", "hour", "parent_score")
+
+
+def slot_of(values: Mapping[str, Any]) -> Slot:
+    """The slot among other values, such as a row's; a field that they lack is unknown."""
+    return {
+        "subreddit": values.get("subreddit"),
+        "depth": values.get("depth"),
+        "delay": values.get("delay"),
+        "hour": values.get("hour"),
+        "parent_score": values.get("parent_score"),
+    }
 
 
 @dataclass(frozen=True)
