@@ -1,12 +1,11 @@
 """A recipe as a Prefect deployment: registered with a work pool, or served by this process."""
 
 import asyncio
+import signal
 from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
-import httpx
-from prefect import get_client
 from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy
 from prefect.client.schemas.schedules import CronSchedule
@@ -15,9 +14,10 @@ from prefect.exceptions import ObjectNotFound, TerminationSignal
 from prefect.runner import Runner
 from prefect.types.entrypoint import EntrypointType
 
+from flows.client import asking
 from flows.scheduled import scheduled
 from karma.address import public
-from karma.errors import InputError, RecipeError
+from karma.errors import RecipeError
 from karma.recipe import Recipe
 
 Overlap = Literal["wait", "skip"]
@@ -71,23 +71,16 @@ def register(deployment: RunnerDeployment, pool: str) -> str:
     The pool is made, of the type process, if it is missing. Raises InputError if the server cannot
     be used.
     """
-    with get_client(sync_client=True) as client:
+    with asking() as client:
         try:
-            try:
-                found = client.read_work_pool(pool)
-            except ObjectNotFound:
-                found = client.create_work_pool(WorkPoolCreate(name=pool, type="process"))
-            if found.type == "process":
-                # A worker of this type starts in a folder of its own unless it is told.
-                deployment.job_variables = {"working_dir": str(Path.cwd())}
-            deployment.work_pool_name = pool
-            deployment.apply()
-        except httpx.HTTPError as error:
-            raise InputError(
-                f"Prefect's server {public(str(client.api_url))}",
-                f"it does not answer as it should ({error})",
-                "Start it, or correct PREFECT_API_URL.",
-            ) from error
+            found = client.read_work_pool(pool)
+        except ObjectNotFound:
+            found = client.create_work_pool(WorkPoolCreate(name=pool, type="process"))
+        if found.type == "process":
+            # A worker of this type starts in a folder of its own unless it is told.
+            deployment.job_variables = {"working_dir": str(Path.cwd())}
+        deployment.work_pool_name = pool
+        deployment.apply()
         return public(str(client.api_url))
 
 
@@ -96,6 +89,8 @@ def serve(deployment: RunnerDeployment) -> None:
 
     The schedule is paused while nobody serves it.
     """
+    # Begun in the background of a script it ignores what Ctrl-C sends.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     runner = Runner(name="karma", pause_on_shutdown=True)
     runner.add_deployment(deployment)
     with suppress(KeyboardInterrupt, TerminationSignal):

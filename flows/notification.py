@@ -1,21 +1,17 @@
 """A Prefect automation that posts to a webhook when a run of karma's deployments goes wrong."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from typing import Any
 from uuid import UUID
 
-import httpx
-from prefect import get_client
 from prefect.blocks.notifications import CustomWebhookNotificationBlock
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.events.actions import SendNotification
 from prefect.events.schemas.automations import AutomationCore, EventTrigger
 from prefect.events.schemas.events import ResourceSpecification
-from prefect.exceptions import ObjectNotFound
 
+from flows.client import asking
 from karma.address import public
-from karma.errors import InputError
 
 NAME = "karma: a run that has not gone well"
 BLOCK = "karma"
@@ -30,7 +26,7 @@ def put(url: str) -> str:
 
     Raises InputError if the server cannot be used.
     """
-    with _server() as client:
+    with asking() as client:
         settings = {"name": "KARMA", "url": url, "json_data": {"text": "{{subject}}\n{{body}}"}}
         block = CustomWebhookNotificationBlock.model_validate(settings)
         kept: Any = block.save(BLOCK, overwrite=True)
@@ -41,7 +37,7 @@ def put(url: str) -> str:
 
 def remove() -> None:
     """Forget the webhook. Raises InputError if the server cannot be used."""
-    with _server() as client:
+    with asking() as client:
         _remove(client)
         with suppress(ValueError):  # there is none
             CustomWebhookNotificationBlock.delete(f"custom-webhook/{BLOCK}")
@@ -64,16 +60,3 @@ def _automation(block: UUID) -> AutomationCore:
 def _remove(client: SyncPrefectClient) -> None:
     for found in client.read_automations_by_name(NAME):
         client.delete_automation(found.id)
-
-
-@contextmanager
-def _server() -> Iterator[SyncPrefectClient]:
-    with get_client(sync_client=True) as client:
-        try:
-            yield client
-        except (httpx.HTTPError, ObjectNotFound) as error:
-            raise InputError(
-                f"Prefect's server {public(str(client.api_url))}",
-                f"it does not answer as it should ({error})",
-                "Start it, or correct PREFECT_API_URL.",
-            ) from error

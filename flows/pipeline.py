@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-from prefect import allow_failure, flow, get_client, tags
+from prefect import allow_failure, flow, tags
 from prefect.client.schemas.filters import (
     FlowRunFilter,
     FlowRunFilterState,
@@ -22,10 +22,10 @@ from prefect.logging.handlers import APILogHandler
 from prefect.states import Completed, Crashed, Failed
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
+from flows.client import asking
 from karma import history, registry
-from karma.address import public
 from karma.dag import Dag, build
-from karma.errors import CheckError, InputError, StageError
+from karma.errors import CheckError, StageError
 from karma.journal import settle_dead
 from karma.lineage import graph, page
 from karma.plan import Plan, known_extents, plan
@@ -196,17 +196,9 @@ def sweep() -> None:
     running = FlowRunFilter(
         state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.RUNNING]))
     )
-    with get_client(sync_client=True) as client:
-        try:
-            for found in client.read_flow_runs(flow_run_filter=running):
-                mark = next((tag for tag in found.tags if tag.startswith("pid ")), "")
-                if _dead(mark):
-                    crashed: State[Any] = Crashed(message="its process died")
-                    client.set_flow_run_state(found.id, crashed, force=True)
-        except httpx.HTTPError as error:
-            reason = str(error) or type(error).__name__
-            raise InputError(
-                f"Prefect's server {public(str(client.api_url))}",
-                f"it does not answer as it should ({reason})",
-                "Start it, correct PREFECT_API_URL, or unset it: then the workspace has its own.",
-            ) from error
+    with asking() as client:
+        for found in client.read_flow_runs(flow_run_filter=running):
+            mark = next((tag for tag in found.tags if tag.startswith("pid ")), "")
+            if _dead(mark):
+                crashed: State[Any] = Crashed(message="its process died")
+                client.set_flow_run_state(found.id, crashed, force=True)

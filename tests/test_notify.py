@@ -54,8 +54,9 @@ def test_a_webhook_is_told_of_a_deployed_run_that_failed_and_of_no_other(tmp_pat
     [text] = posted
     assert text.startswith("KARMA: broken: Failed\n")
     assert "seeds" in text
-    off = command("notify", "--off", "--workspace", workspace)
-    assert off.returncode == 0, off.stderr
+    for _ in range(2):
+        off = command("notify", "--off", "--workspace", workspace)
+        assert off.returncode == 0, off.stderr
 
 
 def _run(workspace, *tags: str, until=lambda: True) -> None:
