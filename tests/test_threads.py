@@ -150,7 +150,18 @@ parents = st.one_of(
     st.just("own post"),
     st.none(),
 )
-texts = st.sampled_from(["first", "a &gt; b", "[deleted]", "[removed]", "  ", "line\r\nline"])
+DELETED = [
+    "[deleted]",
+    "[removed]",
+    "[Deleted by User]",
+    " [ Removed by Reddit ] ",
+    "",
+    "  ",
+    "\r\n\0",
+]
+texts = st.sampled_from(
+    ["first", "a &gt; b", "line\r\nline", "[deleted] by me", "\n a\0b ", *DELETED]
+)
 
 
 @st.composite
@@ -167,8 +178,8 @@ def forests(draw: st.DrawFn) -> list[dict[str, Any]]:
 
 
 def cleaned(body: str) -> str | None:
-    text = body.replace("\r\n", "\n").replace("&gt;", ">").strip()
-    return None if text in ("", "[deleted]", "[removed]") else text
+    text = body.replace("\0", "").replace("\r\n", "\n").replace("&gt;", ">").strip()
+    return None if body in DELETED else text
 
 
 # Without the search for a smaller example, which would take minutes here.

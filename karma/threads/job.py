@@ -39,7 +39,7 @@ def run(job: Job) -> None:
     copies = _load(connection, folders, job.config["range"])
     values = {**_settings(recipe), "out": sql.plain(out)}
     _execute(connection, "links", {})
-    _execute(connection, "paths", _only(values, "turns"))
+    _execute(connection, "paths", _only(values, "turns", "deleted"))
     _execute(connection, "uses", _only(values, *SHARES))
     _execute(connection, "verdicts", _filters(recipe))
     untold: dict[str, int] = {}

@@ -3,18 +3,12 @@
 CREATE MACRO clean(written) AS
 CASE
     WHEN
-        CASE
-            WHEN strlen(written) < 64
-                THEN
-                    lower(trim(written)) IN (
-                        '',
-                        '[deleted]',
-                        '[removed]',
-                        '[deleted by user]',
-                        '[removed by reddit]',
-                        '[ removed by reddit ]'
-                    )
-        END
+        -- Not IN: DuckDB makes a join of it, for which every text is trimmed.
+        regexp_full_match(
+            written,
+            '[ \t\n\r\x00]*| *\[(deleted( by user)?|removed( by reddit)?| removed by reddit )\] *',
+            'i'
+        )
         THEN NULL
     WHEN
         contains(written, '&')
@@ -27,36 +21,33 @@ CASE
         OR ends_with(written, chr(9))
         OR ends_with(written, chr(10))
         THEN
-            nullif(
-                trim(
+            trim(
+                replace(
                     replace(
                         replace(
                             replace(
                                 replace(
                                     replace(
-                                        replace(
-                                            replace(written, chr(0), ''),
-                                            chr(13) || chr(10),
-                                            chr(10)
-                                        ),
-                                        chr(13),
+                                        replace(written, chr(0), ''),
+                                        chr(13) || chr(10),
                                         chr(10)
                                     ),
-                                    '&lt;',
-                                    '<'
+                                    chr(13),
+                                    chr(10)
                                 ),
-                                '&gt;',
-                                '>'
+                                '&lt;',
+                                '<'
                             ),
-                            '&#39;',
-                            ''''
+                            '&gt;',
+                            '>'
                         ),
-                        '&amp;',
-                        '&'
+                        '&#39;',
+                        ''''
                     ),
-                    ' ' || chr(9) || chr(10)
+                    '&amp;',
+                    '&'
                 ),
-                ''
+                ' ' || chr(9) || chr(10)
             )
     ELSE written
 END

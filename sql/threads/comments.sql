@@ -1,7 +1,7 @@
 -- One row per comment id of the range: its latest copy, the text cleaned and masked.
 -- Ties between copies are broken by everything that is kept, so that the result is the same always.
 INSERT INTO comments
-WITH latest AS (
+WITH copies AS NOT MATERIALIZED (
     SELECT
         id,
         thread_id,
@@ -10,19 +10,36 @@ WITH latest AS (
         author,
         bot,
         subreddit,
+        body,
         clean(body) AS text,
         score,
         created_utc,
-        coalesce(retrieved_2nd_on, retrieved_on) - created_utc AS age,
+        coalesce(retrieved_2nd_on, retrieved_on) AS seen,
         stickied,
-        over_18
+        over_18,
+        line
     FROM read_parquet($files)
     WHERE thread_range = $range
+),
+
+-- Hardly any comment has a second copy, and ordering all of them would take as long as the rest.
+repeated AS (
+    SELECT id FROM copies
+    GROUP BY id
+    HAVING count(*) > 1
+),
+
+latest AS (
+    SELECT * FROM copies
+    WHERE id NOT IN (SELECT repeated.id FROM repeated)
+    UNION ALL
+    SELECT * FROM copies
+    WHERE id IN (SELECT repeated.id FROM repeated)
     QUALIFY
         row_number() OVER (
             PARTITION BY id
             ORDER BY
-                coalesce(retrieved_2nd_on, retrieved_on) DESC NULLS LAST,
+                seen DESC NULLS LAST,
                 created_utc ASC,
                 score DESC NULLS LAST,
                 thread_id ASC,
@@ -46,7 +63,7 @@ SELECT
     masked(text, $mention, $mention_to, $email, $email_to, $phone, $phone_to) AS text,
     score,
     created_utc,
-    age,
+    seen - created_utc AS age,
     stickied,
     over_18
 FROM latest

@@ -16,33 +16,6 @@ COPY (
         WHERE verdicts.reason IS NULL
     ),
 
-    places AS (
-        SELECT
-            comment,
-            unnest(above) AS turn,
-            generate_subscripts(above, 1) AS place
-        FROM kept
-    ),
-
-    gathered AS (
-        SELECT
-            places.comment,
-            list({ place: places.place, text: coalesce(comments.text, $deleted) }) AS turns
-        FROM places
-        INNER JOIN comments ON places.turn = comments.rowid
-        GROUP BY places.comment
-    ),
-
-    -- Sorting short lists is cheaper than an ordered aggregate.
-    chains AS (
-        SELECT
-            comment,
-            list_transform(
-                list_sort(turns), LAMBDA turn: { role: 'comment', text: turn['text'] }
-            ) AS turns
-        FROM gathered
-    ),
-
     openings AS (
         SELECT
             id,
@@ -73,7 +46,7 @@ COPY (
         replies.score,
         -- How deep a chain lies whose beginning is missing nobody knows.
         CASE WHEN kept.whole THEN kept.depth END AS depth,
-        list_concat(coalesce(openings.turns, []), coalesce(chains.turns, [])) AS context,
+        list_concat(coalesce(openings.turns, []), kept.above) AS context,
         replies.text AS reply,
         CASE
             WHEN kept.parent IS NOT NULL THEN parents.score
@@ -96,6 +69,5 @@ COPY (
     LEFT JOIN comments AS parents ON kept.parent = parents.rowid
     LEFT JOIN posts ON replies.thread_id = posts.id
     LEFT JOIN openings ON replies.thread_id = openings.id
-    LEFT JOIN chains ON kept.comment = chains.comment
     ORDER BY replies.thread_id, replies.created_utc, replies.id
 ) TO $out (FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 1, ROW_GROUP_SIZE 61440)
