@@ -264,7 +264,8 @@ RLOO = ["policy.algorithm=rloo", "policy.vf_coef=0.1"]
 def test_a_cell_of_ppo_is_as_if_there_were_no_other_algorithm():
     dag = build("smoke", load(SMOKE, []))
     node = dag.nodes["policy/reddit/context/0"]
-    known = set(PolicyRecipe.model_fields) - {"exposures", "variants", "evaluate"}
+    elsewhere = {"exposures", "variants", "evaluate", "unfrozen_layers"}
+    known = set(PolicyRecipe.model_fields) - elsewhere
     assert set(node.job_config["policy"]) == known
     assert set(node.config) == {"policy", "exposure", "variant", "seed"}
     modules = fingerprint(node, dag.settings, dict.fromkeys(node.inputs, ""))["code"]

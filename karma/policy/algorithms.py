@@ -24,6 +24,7 @@ UNUSED = {
         "vf_coef",
         "entropy_coef",
         "critic",
+        "unfrozen_layers",
         "whiten_rewards",
         "processes",
     ),
@@ -62,5 +63,6 @@ class TuningRecipe(PolicyRecipe):
         return self
 
     def result(self, *without: str) -> dict[str, Any]:
-        """The settings that can change a result, as JSON; none that the algorithm does not use."""
-        return super().result(*without, *UNUSED[self.algorithm])
+        """The settings that can change a result, as JSON; none that is not used."""
+        idle = () if self.critic == "hydra" else ("unfrozen_layers",)
+        return super().result(*without, *UNUSED[self.algorithm], *idle)
