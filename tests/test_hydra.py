@@ -147,6 +147,15 @@ def test_learning_passes_through_the_upper_layers_alone():
     assert seen == [0, 1, 2]
 
 
+def test_in_bfloat16_nothing_has_moved_before_the_first_update():
+    made = shaped("llama")
+    lower = hydra.freeze(made, 1)
+    model = ActorCritic(made, None, torch.Generator().manual_seed(3), half=True, lower=lower)
+    rollout = rolled(model, hydra.reference(made, lower), budget=10_000)
+    now = evaluate(model, rollout, range(5), 1.0)
+    assert torch.allclose(now.logprobs, rollout.logprobs[rollout.mask], atol=1e-5)
+
+
 def test_layers_step_aside_only_within():
     model, reference = networks("llama", 1)
     rollout = rolled(model, reference)
@@ -208,6 +217,19 @@ def test_the_stage_leaves_a_plain_model_whose_lower_layers_are_the_starting_poli
     moved = {name for name in weights if not torch.equal(weights[name], before[name])}
     assert moved == {n for n in weights if "layers.1." in n or n.startswith("model.norm")}
     assert json.loads((out / "kl.json").read_text())["points"]
+
+
+@pytest.mark.slow
+def test_two_processes_make_what_one_makes(tmp_path, deep):
+    given = inputs(tmp_path, deep)
+    rows = [
+        json.loads(
+            (policy(tmp_path / str(n), given, processes=n, **HYDRA) / "curves.json").read_text()
+        )
+        for n in (1, 2)
+    ]
+    for one, two in zip(*rows, strict=True):
+        assert two == pytest.approx(one, rel=1e-3, abs=1e-4)
 
 
 def test_what_does_not_fit_is_told(tmp_path, sft, deep):
