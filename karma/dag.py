@@ -29,6 +29,7 @@ from karma.evals.recipe import harness_name
 from karma.fingerprint import PROJECT, code, minor, text_digest
 from karma.inputs import chosen, dump_nodes, input_nodes
 from karma.nodes import STAGES, Extent, Node, beside, reached, relative
+from karma.policy.algorithms import ALGORITHMS
 from karma.prompts.hub import pinned
 from karma.recipe import Recipe
 from karma.reward.recipe import declared
@@ -314,6 +315,16 @@ def _reward(recipe: Recipe, name: str, seed: int, threads: dict[str, str]) -> No
 
 
 def _policy(recipe: Recipe, exposure: str, variant: str, seed: int) -> Node:
+    section = recipe.policy
+    config: dict[str, Any] = {
+        "policy": section.result("exposures", "variants", "evaluate", "algorithm", "replies"),
+        "exposure": exposure,
+        "variant": variant,
+        "seed": seed,
+    }
+    if section.algorithm == "rloo":
+        # TRL carries it, so its version can change the result.
+        config |= {"algorithm": "rloo", "replies": section.replies, "trl": minor("trl")}
     return Node(
         f"policy/{exposure}/{variant}/{seed}",
         inputs={
@@ -322,14 +333,9 @@ def _policy(recipe: Recipe, exposure: str, variant: str, seed: int) -> Node:
             "gold": f"reward/gold/{seed}",
             "prompts": f"prompts/{exposure}",
         },
-        config={
-            "policy": recipe.policy.result("exposures", "variants", "evaluate"),
-            "exposure": exposure,
-            "variant": variant,
-            "seed": seed,
-        },
-        manner={"policy": recipe.policy.manner()},
-        job=STAGES["policy"].job,
+        config=config,
+        manner={"policy": section.manner()},
+        job=ALGORITHMS[section.algorithm],
     )
 
 

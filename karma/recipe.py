@@ -27,7 +27,7 @@ from karma.evals.catalogue import BENCHMARKS
 from karma.evals.recipe import EvalsRecipe
 from karma.labels.recipe import LabelsRecipe
 from karma.nodes import STAGES
-from karma.policy.recipe import PolicyRecipe
+from karma.policy.algorithms import TuningRecipe
 from karma.prompts.recipe import PromptsRecipe
 from karma.report.recipe import ReportRecipe
 from karma.reward.recipe import RewardRecipe
@@ -90,7 +90,7 @@ class Recipe(Section):
     base: BaseRecipe
     sft: SftRecipe = SftRecipe()
     reward: RewardRecipe = RewardRecipe()
-    policy: PolicyRecipe = PolicyRecipe()
+    policy: TuningRecipe = TuningRecipe()
     evals: EvalsRecipe
     report: ReportRecipe = ReportRecipe()
     gates: Gates = Gates()

@@ -187,6 +187,7 @@ def tags(run: "Run", node: Node) -> dict[str, str]:
         parts = parts[1:-1]
     if parts[0] == "policy":
         found |= dict(zip(("exposure", "variant", "seed"), parts[1:], strict=True))
+        found["algorithm"] = run.dag.settings.policy.algorithm
     elif parts[0] == "reward":
         found |= dict(zip(("variant", "seed"), parts[1:], strict=True))
     elif parts[0] == "sft":

@@ -617,6 +617,25 @@ def test_the_methods_tell_how_much_unexposed_text_holds_reddits(tmp_path: Path) 
     assert "700 messages" in told
 
 
+def test_policies_of_another_algorithm_are_labelled_wherever_they_are_shown(tmp_path: Path) -> None:
+    job = study(tmp_path)
+    section = {**RECIPE["policy"], "algorithm": "rloo", "replies": 4}
+    job.config["recipe"] = {**job.config["recipe"], "policy": section}
+    _, report, page, markdown = written(job)
+    told = {part["title"]: part["paragraphs"] for part in report["methods"]}
+    assert "by RLOO, not PPO: no critic; each of 4 replies" in told["RLOO"][0]
+    assert "critic" not in told["The unexposed condition"][0]
+    cards = [path.read_text(encoding="utf-8") for path in job.out.glob("cards/policy/**/*.md")]
+    assert len(cards) == 2
+    for card in cards:
+        assert "- rloo" in card
+        assert "that RLOO tuned on" in card
+    assert "RLOO, policy by policy" in page
+    assert "## RLOO, policy by policy" in markdown
+    for text in (re.sub(r"base64,[^\"']*", "", page), markdown, *cards):
+        assert "PPO" not in text.replace("not PPO", "")
+
+
 def test_an_alarm_names_what_went_wrong(tmp_path: Path) -> None:
     job = study(tmp_path)
     folder = job.inputs["policy/unexposed/context/0"]

@@ -4,14 +4,15 @@ Dropout is off everywhere, in learning too: a token's probability must be the sa
 at the update, or the ratio between them is noise (Huang et al. 2024). Weights are single precision:
 at PPO's small learning rates bfloat16 rounds updates away.
 
-With LoRA the reference is the policy with its adapter switched off; otherwise it is a frozen copy.
+With LoRA the reference is the policy with its adapter switched off; otherwise it is a frozen copy,
+which with the critic ``hydra`` shares the frozen lower layers.
 What leaves the stage is a plain model either way (``plain``).
 """
 
 import copy
 import math
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from transformers import (
 from transformers.pytorch_utils import Conv1D
 
 from karma.errors import InputError
+from karma.policy import hydra
 from karma.policy.prompts import generator
 from karma.policy.recipe import LoraRecipe, PolicyRecipe
 
@@ -33,28 +35,40 @@ from karma.policy.recipe import LoraRecipe, PolicyRecipe
 class ActorCritic(nn.Module):
     """The policy, and a value head on its own trunk (``trunk`` None) or on another one.
 
-    ``half`` has both compute in bfloat16; their weights stay as they are.
+    ``half`` has both compute in bfloat16; their weights stay as they are. ``lower`` are the
+    policy's frozen layers, whose states are given to learning.
     """
 
     def __init__(
-        self, policy: Any, trunk: Any | None, generator: torch.Generator, *, half: bool = False
+        self,
+        policy: Any,
+        trunk: Any | None,
+        generator: torch.Generator,
+        *,
+        half: bool = False,
+        lower: Sequence[nn.Module] = (),
     ) -> None:
         super().__init__()
         self.half_precision = half
+        self.lower = tuple(lower)
         self.policy = policy
         self.trunk = trunk
         self.head = value_head(policy if trunk is None else trunk, generator)
         self.eval()
 
-    def forward(self, ids: Tensor, where: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, ids: Tensor, where: Tensor, states: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Logits (n, vocabulary) and values (n,) at the n places that ``where`` marks.
 
-        ``ids`` and ``where`` (rows, tokens), padded on the right; n runs row by row.
+        ``ids`` and ``where`` (rows, tokens), padded on the right; n runs row by row. ``states``
+        (rows, tokens, hidden units): what the lower layers make of ``ids``, where it is known.
         """
         shared = self.trunk is None
-        output = self.policy(
-            input_ids=ids, logits_to_keep=where, output_hidden_states=shared, use_cache=False
-        )
+        with hydra.above(self.lower, states):
+            output = self.policy(
+                input_ids=ids, logits_to_keep=where, output_hidden_states=shared, use_cache=False
+            )
         if shared:
             values = self.head(output.hidden_states[-1][where]).squeeze(-1)
             return output.logits.float(), values.float()
@@ -79,12 +93,16 @@ class ActorCritic(nn.Module):
 def actor_critic(
     policy: Any, trunk: Any | None, recipe: PolicyRecipe, seed: int, *, half: bool = False
 ) -> ActorCritic:
-    """The networks as the recipe wants them: with adapters, if it names any."""
+    """The networks as the recipe wants them: with adapters or frozen layers, if it names any.
+
+    Raises InputError if the policy has no more layers than are to be learned.
+    """
     if recipe.lora is not None:
         policy = adapted(policy, recipe.lora, generator(seed, "adapter"))
         if trunk is not None:
             trunk = adapted(trunk, recipe.lora, generator(seed, "critic's adapter"))
-    return ActorCritic(policy, trunk, generator(seed, "value head"), half=half)
+    lower = hydra.freeze(policy, recipe.unfrozen_layers) if recipe.critic == "hydra" else ()
+    return ActorCritic(policy, trunk, generator(seed, "value head"), half=half, lower=lower)
 
 
 class SwitchedOff:
@@ -138,10 +156,15 @@ def load_policy(folder: Path) -> Any:
     return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
 
 
-def reference(policy: Any, folder: Path, device: str) -> Any:
-    """The starting policy, frozen: ``policy`` without its adapter, else the one in ``folder``."""
+def reference(policy: Any, folder: Path, device: str, lower: Sequence[nn.Module] = ()) -> Any:
+    """The starting policy, frozen: ``policy`` without its adapter, else the one in ``folder``.
+
+    With ``lower`` layers that are frozen in ``policy``, which has not learned yet, they are shared.
+    """
     if isinstance(policy, PeftModel):
         return SwitchedOff(policy)
+    if lower:
+        return hydra.reference(policy, lower)
     return load_policy(folder).to(device).eval().requires_grad_(False)
 
 

@@ -85,9 +85,13 @@ class PolicyRecipe(Section):
     entropy_coef: float = Field(default=0.0, ge=0)
     """The weight of the entropy bonus."""
 
-    critic: Literal["shared", "separate"] = "shared"
+    critic: Literal["shared", "separate", "hydra"] = "shared"
     """``shared``: a value head on the policy's own trunk. ``separate``: a trunk of its own, which
-    starts as the reward model's if that is trained on the same vocabulary, else as the policy's."""
+    starts as the reward model's if that is trained on the same vocabulary, else as the policy's.
+    ``hydra``: shared, and only the upper layers learn."""
+
+    unfrozen_layers: int = Field(default=2, ge=1)
+    """With ``critic: hydra``, how many of the policy's last layers learn; the others are frozen."""
 
     lora: LoraRecipe | None = None
     """Adapters to learn in place of weights, in policy and separate critic; null: all weights."""
@@ -142,6 +146,10 @@ class PolicyRecipe(Section):
             raise ValueError(f"batch ({self.batch}) exceeds episodes ({self.episodes})")
         if self.processes > self.batch:
             raise ValueError(f"processes ({self.processes}) exceeds batch ({self.batch})")
+        if self.critic == "hydra" and self.lora is not None:
+            raise ValueError("critic hydra learns whole layers; leave lora out, or take another")
+        if self.critic != "hydra" and self.unfrozen_layers != 2:
+            raise ValueError(f"unfrozen_layers is for critic hydra, and critic is {self.critic}")
         if any(point <= 0 for point in self.kl_grid):
             raise ValueError("kl_grid holds a KL that is not above zero")
         if self.evaluate != "final" and self.evaluate not in self.kl_grid:

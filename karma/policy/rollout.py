@@ -6,13 +6,15 @@ of like length with a budget of tokens.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn.functional import log_softmax, pad
+from torch.nn.utils.rnn import pad_sequence
 
+from karma.policy import hydra
 from karma.policy.memory import Budget
 from karma.policy.models import ActorCritic
 from karma.policy.sample import Sampling, sample
@@ -30,6 +32,9 @@ class Rollout:
     values: Tensor
     entropy: Tensor
     mask: Tensor
+    states: list[Tensor] = field(default_factory=list, kw_only=True)
+    """What the frozen lower layers make of each text, (its tokens but the last, hidden units); none
+    without such layers."""
 
     @property
     def lengths(self) -> list[int]:
@@ -86,11 +91,17 @@ def _read(
     """The rollout with what the reference says, and what the sampler did not."""
     past, values = torch.zeros_like(rollout.logprobs), rollout.values.clone()
     logprobs = rollout.logprobs.clone()
+    states: dict[int, Tensor] = {}
     for rows in micro_batches(rollout.lengths, range(len(rollout.prompts)), budget):
         device, inside = past.device, rollout.mask[rows]
         ids, where, tokens = _texts(rollout.prompts, rollout.replies, rows, device)
         with model.computing():
-            logits = reference(input_ids=ids, logits_to_keep=where, use_cache=False).logits.float()
+            with hydra.caught(model.lower) as caught:
+                output = reference(input_ids=ids, logits_to_keep=where, use_cache=False)
+            for lines in caught:
+                for row, line in zip(rows, lines, strict=True):
+                    states[row] = line[: rollout.lengths[row] - 1].clone()
+            logits = output.logits.float()
             if model.trunk is not None and not model.half_precision:
                 values[rows] = _spread(model.critic(ids, where), inside)
         past[rows] = _spread(_chosen(logits / sampling.temperature, tokens), inside)
@@ -100,12 +111,14 @@ def _read(
                 _spread(now.logprobs, inside),
                 _spread(now.values, inside),
             )
-    return replace(rollout, logprobs=logprobs, reference=past, values=values)
+    kept = [states[row] for row in sorted(states)]
+    return replace(rollout, logprobs=logprobs, reference=past, values=values, states=kept)
 
 
 def join(parts: list[Rollout], device: str) -> Rollout:
     """Several rollouts as one, on ``device``."""
     longest = max(part.mask.shape[1] for part in parts)
+    states = [state.to(device) for part in parts for state in part.states]
 
     def tensor(name: str) -> Tensor:
         found: list[Tensor] = [getattr(part, name) for part in parts]
@@ -116,6 +129,7 @@ def join(parts: list[Rollout], device: str) -> Rollout:
         [reply for part in parts for reply in part.replies],
         [whole for part in parts for whole in part.ended],
         *(tensor(name) for name in ("logprobs", "reference", "values", "entropy", "mask")),
+        states=states,
     )
 
 
@@ -127,8 +141,11 @@ def evaluate(
     Token t of a reply is predicted, and valued, at the place before it.
     """
     ids, where, tokens = _texts(rollout.prompts, rollout.replies, rows, rollout.mask.device)
+    states = None
+    if rollout.states:
+        states = pad_sequence([rollout.states[row] for row in rows], batch_first=True)
     with model.computing():
-        logits, values = model(ids, where)
+        logits, values = model(ids, where, states)
     logits = logits / temperature
     return Tokens(_chosen(logits, tokens), values, logits)
 

@@ -6,7 +6,7 @@ from karma.evals import stats
 from karma.report.collect import Cell, Records, policy_name
 from karma.report.compare import MIN_SEEDS, comparisons, enough
 from karma.report.questions import CONTEXT, RIVALS
-from karma.report.words import count, listed, number, several
+from karma.report.words import algorithm, count, listed, number, several
 
 # Policies of one exposure whose KLs differ by more than this are not at matched KL.
 RATIO, LEAST = 1.5, 0.5
@@ -124,7 +124,9 @@ def _alarms(records: Records) -> list[str]:
     raised = [p.name.id for p in records.policies.values() if p.alarms]
     if not raised:
         return []
-    return [f"{listed(raised[:3])}{' and others' * (len(raised) > 3)} raised alarms while PPO ran."]
+    others = " and others" * (len(raised) > 3)
+    ran = algorithm(records.recipe)
+    return [f"{listed(raised[:3])}{others} raised alarms while {ran} ran."]
 
 
 def unmeasured(records: Records) -> list[str]:

@@ -76,19 +76,20 @@ def _policy(records: Records, report: dict[str, Any], row: dict[str, Any]) -> st
         [benchmark, cell["metric"], words.number(cell["value"]), words.interval(cell)]
         for benchmark, cell in there.items()
     ]
+    algorithm = words.algorithm(records.recipe)
     source = "Reddit contexts" if name.exposure == "reddit" else "instruction dialogues"
     return _card(
         records,
         row["id"],
         "text-generation",
-        ["ppo", name.variant, name.exposure],
+        [algorithm.lower(), name.variant, name.exposure],
         results,
         [
             "## What it is",
-            f"A language model that PPO tuned on the reward {plain(name.variant)}, seed "
+            f"A language model that {algorithm} tuned on the reward {plain(name.variant)}, seed "
             f"{name.seed}, from {plain(name.start)}.",
             "## Training",
-            f"{words.several(row['steps'], 'PPO step')} on prompts from {source}. Reward "
+            f"{words.several(row['steps'], f'{algorithm} step')} on prompts from {source}. Reward "
             f"{words.number(row['reward_first'])} → {words.number(row['reward_last'])}, gold "
             f"reward {words.number(row['gold_first'])} → {words.number(row['gold_last'])}, KL "
             f"from the start {words.number(row['kl_final'])} nats a reply at the end.",

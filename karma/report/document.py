@@ -74,6 +74,7 @@ def build(records: Records, recipe: ReportRecipe) -> dict[str, Any]:
         "pareto": tables.pareto(found, claims),
         "rewards": models,
         "reward_seeds": rewards.disagreement(records, recipe.resamples),
+        "algorithm": words.algorithm(records.recipe),
         "policies": tables.policies(records),
         "samples": tables.samples(records, recipe.samples),
         "training_samples": tables.training_samples(records, recipe.samples),

@@ -298,7 +298,11 @@ def _policies(report: dict[str, Any], plots: dict[str, bytes]) -> list[str]:
     ]
     figure = ["![Training curves](curves.png)"] if "curves.png" in plots else []
     figure += ["![Reward against KL](frontier.png)"] if "frontier.png" in plots else []
-    return ["## PPO, policy by policy", table(head, rows) if rows else "None.", *figure]
+    return [
+        f"## {report['algorithm']}, policy by policy",
+        table(head, rows) if rows else "None.",
+        *figure,
+    ]
 
 
 def _samples(report: dict[str, Any]) -> list[str]:

@@ -6,7 +6,7 @@ Also the sentences that stand above everything else: what kind of numbers these 
 from typing import Any
 
 from karma.report.collect import Records, Reward, policy_name
-from karma.report.words import count, listed, several
+from karma.report.words import algorithm, count, listed, several
 
 TINY = (
     "The base model was trained here from scratch, tiny: the numbers show that the machinery "
@@ -58,7 +58,7 @@ def methods(records: Records, family: dict[str, Any], resamples: int) -> list[di
         "Conversations": _conversations(records),
         "Starting policies": _starts(records),
         "Reward models": _rewards(records),
-        "PPO": _ppo(records),
+        algorithm(records.recipe): _tuning(records),
         "The unexposed condition": _unexposed(records),
         "Evaluation and statistics": _statistics(records, family, resamples),
     }
@@ -139,7 +139,7 @@ def sees(reward: Reward) -> str:
     return listed(parts + [FIELDS[field] for field in view["fields"]])
 
 
-def _ppo(records: Records) -> list[str]:
+def _tuning(records: Records) -> list[str]:
     names = [name for name in map(policy_name, records.models) if name is not None]
     if not names:
         return []
@@ -151,9 +151,19 @@ def _ppo(records: Records) -> list[str]:
         f"{several(len(names), 'policy')}: exposures {listed(exposures)}; rewards "
         f"{listed(variants)}; {several(len(records.recipe['seeds']), 'seed')}. Each starts from "
         "its exposure's starting policy of the same seed, which stays the reference for the KL, "
-        f"and is trained by PPO with a value head. The evaluated model is {_evaluated(recipe)}. "
+        f"and is trained by {_learner(recipe)}. The evaluated model is {_evaluated(recipe)}. "
         f"Settings: {_settings(plain)}."
     ]
+
+
+def _learner(recipe: dict[str, Any]) -> str:
+    """The algorithm in words."""
+    if recipe.get("algorithm") != "rloo":
+        return "PPO with a value head"
+    return (
+        f"RLOO, not PPO: no critic; each of {recipe['replies']} replies to a prompt is held "
+        "against the mean of the others (Ahmadian et al. 2024, by TRL)"
+    )
 
 
 def _evaluated(recipe: dict[str, Any]) -> str:
@@ -168,11 +178,14 @@ def _unexposed(records: Records) -> list[str]:
     if "unexposed" not in {name.exposure for name in names}:
         return []
     prompts = records.recipe["prompts"]["unexposed"]
+    name = algorithm(records.recipe)
+    # Only PPO has one.
+    critic = ", and a critic started from it" * (name == "PPO")
     return [
-        "Neither the starting policy nor the PPO prompts hold Reddit text: the start is tuned on "
-        f"instruction dialogues, and {several(prompts['count'], 'prompt')} at most are cut from "
+        f"Neither the starting policy nor the {name} prompts hold Reddit text: the start is tuned "
+        f"on instruction dialogues, and {several(prompts['count'], 'prompt')} at most are cut from "
         "such dialogues before an assistant's turn (one dialogue in ten is held out). Reddit "
-        "reaches these policies through the reward alone, and a critic started from it. The reward "
+        f"reaches these policies through the reward alone{critic}. The reward "
         "reads a dialogue through the same view as a thread; its metadata are the view's neutral "
         "ones, the medians of its training rows, as these prompts have none of their own.",
         *([_overlap(records.overlap)] if records.overlap is not None else []),

@@ -28,7 +28,7 @@ def draw(report: dict[str, Any]) -> dict[str, bytes]:
     with style():
         figures = {
             "forest.png": forest(report),
-            "curves.png": curves(report["policies"]),
+            "curves.png": curves(report["policies"], report["algorithm"]),
             "rewards.png": rewards(report["rewards"]),
             "pareto.png": scatter.pareto(report["pareto"]),
             "frontier.png": scatter.frontier(report["policies"]),
@@ -97,8 +97,8 @@ def _forest_panel(
     axis.tick_params(axis="y", length=0)
 
 
-def curves(policies: list[dict[str, Any]]) -> Figure | None:
-    """Reward, gold reward, KL and length over the PPO steps of every policy."""
+def curves(policies: list[dict[str, Any]], algorithm: str) -> Figure | None:
+    """Reward, gold reward, KL and length over the steps of every policy."""
     shown = [(key, title) for key, title in CURVES if any(p["curves"].get(key) for p in policies)]
     if not shown:
         return None
@@ -122,7 +122,7 @@ def curves(policies: list[dict[str, Any]]) -> Figure | None:
             )
             seen.setdefault(f"{policy['exposure']} / {policy['variant']}", line)
         axis.set_title(title, loc="left")
-        axis.set_xlabel("PPO step")
+        axis.set_xlabel(f"{algorithm} step")
         tidy(axis, "y")
     for axis in axes[len(shown) :]:
         axis.set_axis_off()

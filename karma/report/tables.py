@@ -212,7 +212,7 @@ def _seen(text: str) -> str:
 
 
 def training_samples(records: Records, count: int) -> list[dict[str, Any]]:
-    """For each policy one fixed prompt and what it was answered as PPO went on."""
+    """For each policy one fixed prompt and what it was answered as training went on."""
     found = []
     for model in records.models:
         kept = records.policies[model].samples if model in records.policies else []

@@ -5,6 +5,11 @@ from typing import Any
 SMALL = 0.05
 
 
+def algorithm(recipe: dict[str, Any]) -> str:
+    """What policies were tuned by: PPO, RLOO."""
+    return str(recipe["policy"].get("algorithm", "ppo")).upper()
+
+
 def number(value: float | None) -> str:
     """A score: three decimals, fewer where the number is large."""
     if value is None:

@@ -51,7 +51,7 @@ def study(folder: Path, critic: str, steps: int) -> Study:
         recipe=recipe,
         seed=0,
         model=model,
-        reference=models.reference(model.policy, folder / "policy", "cpu"),
+        reference=models.reference(model.policy, folder / "policy", "cpu", model.lower),
         tokenizer=tokenizer,
         prompts=[
             Prompt([Turn(role="comment", text=tokenizer.decode(ids))], ids, None)
