@@ -14,13 +14,14 @@ down is held against its manifest, and that against its digest, before anybody s
 
 import hashlib
 import json
+import os
 import threading
 import uuid
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from karma.errors import SharedStoreError
-from karma.lease import Leases
+from karma.errors import InputError, SharedStoreError
+from karma.lease import TTL, Leases
 from karma.storage import Storage
 
 Record = dict[str, Any]
@@ -179,7 +180,19 @@ class Remote:
 def connect(url: str) -> Remote:
     """The shared store at ``url``; asks it nothing yet. Raises SharedStoreError."""
     storage = Storage(url)
-    return Remote(storage, Leases(storage))
+    return Remote(storage, Leases(storage, _seconds()))
+
+
+def _seconds() -> float:
+    """How long a lease of ours stands without a beat: 60 s, or what the environment says."""
+    said = os.environ.get("KARMA_LEASE", str(TTL))
+    try:
+        seconds = float(said)
+    except ValueError:
+        seconds = 0.0
+    if not 1 <= seconds <= 3600:
+        raise InputError(f"KARMA_LEASE={said}", "it is no number of seconds", "Give 1 to 3600.")
+    return seconds
 
 
 def _record(stage: str, key: str) -> str:
