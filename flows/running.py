@@ -11,6 +11,7 @@ import typer
 from flows import planning
 from flows.headline import conclude
 from flows.options import HERE, RecipePath, Settings, Shared, Workspace, opened, say, short
+from karma import history
 from karma.errors import BusyError, InputError, RecipeError, UserError
 from karma.plan import MISSING, Plan
 from karma.plan import plan as make_plan
@@ -100,7 +101,7 @@ def _agree(plan: Plan, store: SharedStore) -> bool:
     agreed = True
     for entry in plan.entries.values():
         record = store.record(entry.node.stage, entry.key) if entry.key else None
-        if record is not None:
+        if record is not None and not history.untold(store, record):
             digest = store.share(record)["digest"]
             agreed = agreed and digest == entry.digest
             store.set_ref(plan.dag.recipe, entry.node.id, record["key"], digest)

@@ -75,6 +75,7 @@ class Remote:
     def latest(self, stage: str, key: str) -> Record | None:
         """The record of a key as it is now."""
         with self._lock:
+            self._records.pop(key, None)  # it may have been replaced, its artefact being gone
             self._fetch_records(stage, {key})
             return self._records.get(key)
 

@@ -93,23 +93,23 @@ class Jobs:
         stage, key = request.stage, key_of(request.fingerprint)
         leases = self._store.remote.leases
         flow_run = self._start(request, key)
-        quiet, pause, told = time.monotonic(), LOOKS[0], False
+        quiet, pause, began = time.monotonic(), LOOKS[0], False
         while (record := self._record(stage, key)) is None:
             time.sleep(pause)
             if leases.holder(key) is not None:
                 quiet, pause = time.monotonic(), LOOKS[0]
-                if not told:
+                if not began:
                     started()
-                told = True
+                began = True
                 continue
             pause = min(1.5 * pause, LOOKS[1])
             found = self._look(flow_run)
-            if found.state is None or found.state.type == StateType.SCHEDULED:
-                quiet = time.monotonic()
-            elif found.state.type not in OPEN:
+            if found.state is not None and found.state.type not in OPEN:
                 # It may have committed between the two looks.
                 return self._record(stage, key) or _ended(found.state)
-            elif time.monotonic() - quiet > leases.ttl and _dead(found, request.pool):
+            if _waits(found):
+                quiet = time.monotonic()
+            elif time.monotonic() - quiet > (leases.ttl / 4 if began else leases.ttl):
                 self._reclaim(flow_run, stage, key)
                 raise LostError(f"its worker on pool {request.pool} died")
         return record
@@ -167,18 +167,17 @@ class Jobs:
             pass
 
 
-def _dead(found: FlowRun, pool: str) -> bool:
-    """Whether the worker of a job without a lease is gone.
-
-    One that is PENDING may wait long for its container; then its worker has to be gone as well.
-    """
-    assert found.state is not None
-    if found.state.type == StateType.RUNNING:
+def _waits(found: FlowRun) -> bool:
+    """Whether a job has still to begin: nobody has it, or a worker that is alive starts it, which
+    may take long where a container has to come up."""
+    if found.state is None or found.state.type == StateType.SCHEDULED:
         return True
+    if found.state.type == StateType.RUNNING:
+        return False
     name = found.labels.get("prefect.worker.name")
     with asking() as client:
-        workers = client.read_workers_for_work_pool(pool)
-    return all(worker.name != name or worker.status == WorkerStatus.OFFLINE for worker in workers)
+        workers = client.read_workers_for_work_pool(str(found.work_pool_name))
+    return any(worker.name == name and worker.status == WorkerStatus.ONLINE for worker in workers)
 
 
 def _ended(state: State[Any]) -> NoReturn:

@@ -18,7 +18,7 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
-from karma import worker
+from karma import history, worker
 from karma.acceptance import Acceptance, told
 from karma.cards import cards
 from karma.dag import Dag, fingerprint
@@ -184,7 +184,7 @@ def _stage(run: Run, node: Node) -> Outcome:
     whole = record is not None and (node.stage != "report" or run.store.fetch(record["digest"]))
     if record is not None and whole and not forced:
         # Files that are gone are rebuilt when something that runs needs them.
-        outcome = _outcome(run.store.share(record), ran=False)
+        outcome = _outcome(_take_over(run, node, record), ran=False)
     else:
         _require_chosen(run, node)
         outcome = _build(run, node, forced)
@@ -303,19 +303,20 @@ def _run_job(
             node.stage, key, facts, lambda new: _prepare(run, node, new), replace=forced
         )
     run.console.ended(node.id, f"{usage['seconds']:.1f} s")
-    _tell(run, node, record)
+    if record.get("run") == run.id:
+        _tell(run, node, record)
     return record
 
 
 def _prepare(run: Run, node: Node, record: dict[str, Any]) -> None:
     """Write down what MLflow is to be told of a record that is about to stand."""
     made = entries.evaluation if node.stage == "evals" else entries.stage
-    run.journal.prepare(record["key"], made(run, node, record))
+    run.journal.prepare(record["key"], {**made(run, node, record), "run": record["run"]})
 
 
 def _tell(run: Run, node: Node, record: dict[str, Any]) -> None:
-    """Tell MLflow of a record, if this run made it; of a model's evaluations at the end."""
-    if node.stage != "evals" and record.get("run") == run.id:
+    """Tell MLflow of a record that stands; of a model's evaluations at the end."""
+    if node.stage != "evals":
         run.journal.tell(record["key"])
 
 
@@ -341,11 +342,24 @@ def _run_on_pool(run: Run, node: Node, key: str, document: dict[str, Any]) -> di
         raise
     if not run.store.fetch(record["digest"]):
         raise StageError(f"what pool {request.pool} made is gone from the store; run again")
-    if record.get("run") == run.id:
-        _prepare(run, node, record)
-    record = run.store.share(record)
+    record = _take_over(run, node, record)
     run.store.drop(key)
     run.console.ended(node.id, f"{record['seconds']:.1f} s on pool {request.pool}")
+    return record
+
+
+def _take_over(run: Run, node: Node, record: dict[str, Any]) -> dict[str, Any]:
+    """Let a record stand here and there.
+
+    What a pool's worker made MLflow hears from the run that asked for it; if that had ended before,
+    from the next one of its workspace.
+    """
+    store = run.store
+    if record.get("run") != run.id and not history.untold(store, record):
+        return store.share(record)
+    store.fetch(record["digest"])
+    _prepare(run, node, record)
+    record = store.share(record)
     _tell(run, node, record)
     return record
 
