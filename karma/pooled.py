@@ -10,6 +10,7 @@ own code and libraries: what it makes is committed under the run's key.
 
 import socket
 import time
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
@@ -17,12 +18,12 @@ from typing import Any, Protocol
 from pydantic import BaseModel, ConfigDict
 
 from karma.cards import cards
-from karma.errors import InputError, StageError
+from karma.errors import InputError, SharedStoreError, StageError, UserError
 from karma.fingerprint import differences, here, key_of
 from karma.shared import SharedStore
 from karma.worker import Pool, keep_log
 
-TAIL = 4000  # characters of a failed job's output that are shown where the run waits
+OUTPUT = 1 << 20  # bytes of a failed job's output that the run that waits for it gets to see
 
 
 class Input(BaseModel):
@@ -128,18 +129,15 @@ def _make(store: SharedStore, request: Request, key: str, console: Watcher) -> d
             limit=request.limit,
             cards=request.cards,
         )
-    except StageError:
-        console.say(_tail(folder / "log.txt"))
+    except (StageError, UserError):
+        with suppress(OSError, SharedStoreError):  # the error itself matters more
+            store.remote.set_failed(key, (folder / "log.txt").read_bytes()[-OUTPUT:])
         raise
     finally:
         pool.close()
     keep_log(folder)
     facts = {"fingerprint": document, "began": began, "run": request.run}
     return store.commit(request.stage, key, {**facts, "pool": request.pool, **usage})
-
-
-def _tail(log: Path) -> str:
-    return log.read_text(encoding="utf-8", errors="replace")[-TAIL:] if log.exists() else ""
 
 
 def _path(store: SharedStore, request: Request, role: str) -> Path:

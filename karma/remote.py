@@ -6,6 +6,7 @@ Layout below its URL:
     records/<stage>/<key>.json  created once: who comes second gets the record that stands
     runs/<key>.json             the MLflow run that made the record's artefact
     leases/<key>/<n>            who is at work on a key (``lease``)
+    failed/<key>.txt            what the last job printed that failed on a worker of a pool
 
 The object is uploaded first, its record is created last and only if there is none: across hosts, a
 key is committed once. What a kill leaves of an upload has no manifest and no record. What comes
@@ -176,6 +177,16 @@ class Remote:
     def set_mlflow_run(self, key: str, document: dict[str, str]) -> None:
         """Tell the other hosts which MLflow run made the artefact of ``key``."""
         self._storage.write(f"runs/{key}.json", json.dumps(document).encode())
+
+    # The output of a job that failed elsewhere
+
+    def failed(self, key: str) -> bytes | None:
+        """What the last job of ``key`` printed that failed on a worker of a pool."""
+        return self._storage.read(f"failed/{key}.txt")
+
+    def set_failed(self, key: str, output: bytes) -> None:
+        """Keep what a job printed for the run that waits for it."""
+        self._storage.write(f"failed/{key}.txt", output)
 
 
 def connect(url: str) -> Remote:

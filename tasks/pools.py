@@ -80,6 +80,12 @@ class Jobs:
                 time.sleep(pause)
         raise AssertionError("the last try returns or raises")
 
+    def output(self, key: str) -> bytes | None:
+        """What the last job of a key printed that failed, as far as it can be had."""
+        with suppress(SharedStoreError):
+            return self._store.remote.failed(key)
+        return None
+
     def cancel(self) -> None:
         """Cancel the jobs that this run started and that go on. Raises InputError."""
         with asking() as client:

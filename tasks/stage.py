@@ -339,6 +339,8 @@ def _run_on_pool(run: Run, node: Node, key: str, document: dict[str, Any]) -> di
         record = run.jobs.run(request, lambda: run.console.started(node.id))
     except (UserError, StageError) as error:
         run.store.fail(key, str(error))
+        if (output := run.jobs.output(key)) is not None:
+            (run.store.begin(key) / "log.txt").write_bytes(output)
         raise
     if not run.store.fetch(record["digest"]):
         raise StageError(f"what pool {request.pool} made is gone from the store; run again")

@@ -92,6 +92,15 @@ def test_a_worker_of_another_version_refuses_the_job_and_names_both(tmp_path, ur
     assert Storage(url).names("leases") == []
 
 
+def test_what_a_failed_job_printed_is_had_where_the_run_waits(tmp_path, url, worker):
+    asked = request(tmp_path, url, job="tests.test_worker:crash")
+    with pytest.raises(StageError, match="a bug"):
+        perform(worker, asked, Quiet())
+    jobs = Jobs({}, machine(tmp_path / "parent", url), print)
+    assert b"ValueError: a bug" in jobs.output(key_of(asked.fingerprint))
+    assert jobs.output("another") is None
+
+
 def test_a_worker_that_sees_another_store_says_so(tmp_path, url):
     asked = request(tmp_path, url)
     elsewhere = machine(tmp_path / "worker", f"file://{tmp_path}/elsewhere")
