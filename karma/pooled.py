@@ -42,7 +42,6 @@ class Request(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     instance: str
-    stage: str
     fingerprint: dict[str, Any]
     config: dict[str, Any]
     """What the job is given: the slice of the recipe in its fingerprint, and how it is to run."""
@@ -53,6 +52,16 @@ class Request(BaseModel):
     limit: float | None = None
     """Seconds after which it is ended."""
     cards: int = 1
+
+    @property
+    def stage(self) -> str:
+        """The stage's word."""
+        return str(self.fingerprint["stage"])
+
+    @property
+    def key(self) -> str:
+        """The key that the run waits for."""
+        return key_of(self.fingerprint)
 
 
 class Watcher(Protocol):
@@ -74,7 +83,7 @@ def perform(store: SharedStore, request: Request, console: Watcher) -> dict[str,
     Raises UserError if this worker cannot do it, HeldError if another machine is at it,
     SharedStoreError if the store cannot be used, StageError if the job failed.
     """
-    stage, key = request.stage, key_of(request.fingerprint)
+    stage, key = request.stage, request.key
     _require_same(request)
 
     def waiting(holder: str) -> None:
@@ -86,7 +95,7 @@ def perform(store: SharedStore, request: Request, console: Watcher) -> dict[str,
             return store.share(record)
         # Before it has a card: the lease says to the run that waits that this worker is alive.
         with store.lease(stage, key):
-            return _make(store, request, key, console)
+            return _make(store, request, console)
 
 
 def _require_same(request: Request) -> None:
@@ -108,8 +117,8 @@ def _short(value: str | None) -> str:
     return "has none" if value is None else value[:8]
 
 
-def _make(store: SharedStore, request: Request, key: str, console: Watcher) -> dict[str, Any]:
-    name, document = request.instance, request.fingerprint
+def _make(store: SharedStore, request: Request, console: Watcher) -> dict[str, Any]:
+    name, key, document = request.instance, request.key, request.fingerprint
     compute = document.get("compute", "cpu")
     spec = {
         "job": document["job"],

@@ -24,7 +24,6 @@ from prefect.exceptions import ObjectNotFound
 from prefect.states import Cancelling, Crashed
 
 from karma.errors import InputError, RecipeError, SharedStoreError, StageError, ToldError
-from karma.fingerprint import key_of
 from karma.lease import HeldError
 from karma.pooled import Request
 from karma.shared import SharedStore
@@ -36,6 +35,7 @@ OPEN = (StateType.SCHEDULED, StateType.PENDING, StateType.RUNNING)
 # How a job's run ends that did not commit, by the name of its state.
 HELD, AWAY, REFUSED, FAILED = "Held", "StoreAway", "Refused", "StageFailed"
 TRIES = (5.0, 30.0, 120.0)  # seconds before another try of what can pass
+LONG = 600.0  # seconds of watching after which servers that were away are forgiven
 LOOKS = (2.0, 15.0)  # seconds between looks: at what is at work, at most at what waits
 
 
@@ -56,7 +56,7 @@ class Jobs:
             )
         self._store = store
         self._say = say
-        self._started: list[UUID] = []
+        self._started: dict[str, UUID] = {}
         address = store.remote.address
         self._address = address if "://" in address else str(Path(address).absolute())
         for pool in sorted(set(pools.values())):
@@ -65,20 +65,27 @@ class Jobs:
     def run(self, request: Request, started: Callable[[], None]) -> dict[str, Any]:
         """Have a job done; its record. ``started`` is called when a worker has it.
 
-        Raises StageError or ToldError if it failed, InputError or SharedStoreError if the servers
-        stay away.
+        Raises StageError or ToldError if it failed, or came to nothing each time that it was tried;
+        InputError or SharedStoreError if a server stays away.
         """
-        for pause in (*TRIES, None):
+        pauses = list(TRIES)
+        while True:
+            began = time.monotonic()
             try:
-                return self._once(request, started)
+                record = self._once(request, started)
             except (LostError, InputError, SharedStoreError) as error:
-                if pause is None:
-                    if isinstance(error, LostError):
-                        raise StageError(f"{error}, {len(TRIES) + 1} times") from error
+                if not isinstance(error, LostError) and time.monotonic() - began > LONG:
+                    pauses = list(TRIES)
+                if not pauses and isinstance(error, LostError):
+                    raise StageError(f"{error}, {len(TRIES) + 1} times") from error
+                if not pauses:
                     raise
+                pause = pauses.pop(0)
                 self._say(f"{request.instance}: {error}; again in {pause:g} s")
                 time.sleep(pause)
-        raise AssertionError("the last try returns or raises")
+            else:
+                self._started.pop(request.key, None)
+                return record
 
     def output(self, key: str) -> bytes | None:
         """What the last job of a key printed that failed, as far as it can be had."""
@@ -88,17 +95,19 @@ class Jobs:
 
     def cancel(self) -> None:
         """Cancel the jobs that this run started and that go on. Raises InputError."""
+        if not self._started:
+            return
         with asking() as client:
-            for flow_run in self._started:
+            for flow_run in list(self._started.values()):
                 state = client.read_flow_run(flow_run).state
                 if state is not None and state.type in OPEN:
                     client.set_flow_run_state(flow_run, Cancelling(message="the run was ended"))
 
     def _once(self, request: Request, started: Callable[[], None]) -> dict[str, Any]:
         """Start a job, or join the one that goes on, and wait. Raises LostError if it is lost."""
-        stage, key = request.stage, key_of(request.fingerprint)
+        stage, key = request.stage, request.key
         leases = self._store.remote.leases
-        flow_run = self._start(request, key)
+        flow_run = self._start(request)
         quiet, pause, began = time.monotonic(), LOOKS[0], False
         while (record := self._record(stage, key)) is None:
             time.sleep(pause)
@@ -121,8 +130,8 @@ class Jobs:
         return record
 
     def _record(self, stage: str, key: str) -> dict[str, Any] | None:
-        """The record of a key, if it stands there and its artefact can be had."""
-        record = self._store.latest(stage, key)
+        """The record of a key as it stands there, if its artefact can be had."""
+        record = self._store.remote.latest(stage, key)
         return record if record is not None and self._store.intact(record["digest"]) else None
 
     def _deployment(self, pool: str) -> UUID:
@@ -138,9 +147,9 @@ class Jobs:
                     "RECIPE, which makes it.",
                 ) from error
 
-    def _start(self, request: Request, key: str) -> UUID:
+    def _start(self, request: Request) -> UUID:
         """A run of the pool's deployment for a key: the one that goes on, or a new one."""
-        deployment, tag = self._deployment(request.pool), f"key {key}"
+        deployment, tag = self._deployment(request.pool), f"key {request.key}"
         with asking() as client:
             known = client.read_flow_runs(
                 flow_run_filter=FlowRunFilter(tags=FlowRunFilterTags(all_=[tag]))
@@ -154,9 +163,9 @@ class Jobs:
                 name=request.instance,
                 tags=["karma", tag],
                 # Two that start it at once get the same run.
-                idempotency_key=f"{key} {len(known)}",
+                idempotency_key=f"{request.key} {len(known)}",
             )
-        self._started.append(made.id)
+        self._started[request.key] = made.id
         self._say(f"{request.instance} waits for a worker of pool {request.pool}")
         return made.id
 

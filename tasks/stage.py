@@ -326,7 +326,6 @@ def _run_on_pool(run: Run, node: Node, key: str, document: dict[str, Any]) -> di
     run.store.set_try(run.dag.recipe, node.id, key)
     request = Request(
         instance=node.id,
-        stage=node.stage,
         fingerprint=document,
         config=node.job_config,
         inputs={r: i for r, n in node.inputs.items() if (i := _artefact(run, n)) is not None},

@@ -49,7 +49,6 @@ def request(tmp_path: Path, url: str, **changes: object) -> Request:
     }
     return Request(
         instance="base",
-        stage="base",
         fingerprint={**document, **changes},
         config=document["config"],
         inputs={"text": Input(digest=made["digest"], member="b/c.txt")},
@@ -62,7 +61,7 @@ def test_a_worker_fetches_what_it_needs_and_commits_once_what_it_made(tmp_path, 
     asked = request(tmp_path, url)
     console = Quiet()
     record = perform(worker, asked, console)
-    assert record["key"] == key_of(asked.fingerprint)
+    assert record["key"] == asked.key
     assert (record["run"], record["pool"]) == ("r", "gpu")
     parent = machine(tmp_path / "parent", url)
     assert parent.latest("base", record["key"]) == record
@@ -97,7 +96,7 @@ def test_what_a_failed_job_printed_is_had_where_the_run_waits(tmp_path, url, wor
     with pytest.raises(StageError, match="a bug"):
         perform(worker, asked, Quiet())
     jobs = Jobs({}, machine(tmp_path / "parent", url), print)
-    assert b"ValueError: a bug" in jobs.output(key_of(asked.fingerprint))
+    assert b"ValueError: a bug" in jobs.output(asked.key)
     assert jobs.output("another") is None
 
 
