@@ -1,6 +1,7 @@
 """The command ``karma deploy``: a recipe on a schedule, as a Prefect deployment."""
 
 import os
+from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
@@ -49,9 +50,13 @@ def deploy(
         when = None if cron is None else deployment.schedule(cron, timezone)
         made = deployment.declare(document, recipe.stem, store.root, shared, when, overlap)
         if not own:
-            place = deployment.register(made, pool)
+            place = deployment.register(made, pool, Path.cwd())
             print(f"{made.full_name} stands on {place}, for the work pool {pool}.")
             print(f"A machine that is to run it: prefect worker start --pool {pool}")
+            for name in sorted(set(document.pools.values())):
+                jobs = deployment.jobs(name)
+                deployment.register(jobs, name)
+                print(f"{jobs.full_name} stands too: prefect worker start --pool {name}")
             return 0
         print(f"{made.full_name} is served; Prefect's page: {address.removesuffix('/api')}")
         print("Ctrl-C ends it; the schedule waits until it is served again.", flush=True)

@@ -14,11 +14,12 @@ from prefect.exceptions import ObjectNotFound, TerminationSignal
 from prefect.runner import Runner
 from prefect.types.entrypoint import EntrypointType
 
-from flows.client import asking
+from flows.job import job
 from flows.scheduled import scheduled
 from karma.address import public
 from karma.errors import RecipeError
 from karma.recipe import Recipe
+from tasks.client import asking
 
 Overlap = Literal["wait", "skip"]
 STRATEGY = {
@@ -65,20 +66,30 @@ def declare(
     )
 
 
-def register(deployment: RunnerDeployment, pool: str) -> str:
+def jobs(pool: str) -> RunnerDeployment:
+    """The deployment whose runs are a pool's jobs. What each does is said when it is started."""
+    return RunnerDeployment.from_flow(
+        job,
+        name=pool,
+        tags=["karma"],
+        enforce_parameter_schema=False,
+        entrypoint_type=EntrypointType.MODULE_PATH,
+    )
+
+
+def register(deployment: RunnerDeployment, pool: str, folder: Path | None = None) -> str:
     """Put a deployment on a work pool of the configured server; the server's address.
 
-    The pool is made, of the type process, if it is missing. Raises InputError if the server cannot
-    be used.
+    The pool is made, of the type process, if it is missing. A worker of this type runs it in
+    ``folder``, or else in an empty one of its own. Raises InputError if the server cannot be used.
     """
     with asking() as client:
         try:
             found = client.read_work_pool(pool)
         except ObjectNotFound:
             found = client.create_work_pool(WorkPoolCreate(name=pool, type="process"))
-        if found.type == "process":
-            # A worker of this type starts in a folder of its own unless it is told.
-            deployment.job_variables = {"working_dir": str(Path.cwd())}
+        if found.type == "process" and folder is not None:
+            deployment.job_variables = {"working_dir": str(folder)}
         deployment.work_pool_name = pool
         deployment.apply()
         return public(str(client.api_url))

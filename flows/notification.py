@@ -10,8 +10,8 @@ from prefect.events.actions import SendNotification
 from prefect.events.schemas.automations import AutomationCore, EventTrigger
 from prefect.events.schemas.events import ResourceSpecification
 
-from flows.client import asking
 from karma.address import public
+from tasks.client import asking
 
 NAME = "karma: a run that has not gone well"
 BLOCK = "karma"

@@ -22,7 +22,6 @@ from prefect.logging.handlers import APILogHandler
 from prefect.states import Completed, Crashed, Failed
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
-from flows.client import asking
 from karma import history, registry
 from karma.dag import Dag, build
 from karma.errors import CheckError, StageError
@@ -31,6 +30,7 @@ from karma.lineage import graph, page
 from karma.plan import Plan, known_extents, plan
 from karma.store import write_atomically
 from tasks import entries
+from tasks.client import asking
 from tasks.stage import TASKS, Run
 
 Futures = dict[str, PrefectFuture[Any]]

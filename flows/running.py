@@ -2,6 +2,7 @@
 
 import os
 import signal
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,8 +11,8 @@ import typer
 from flows import planning
 from flows.headline import conclude
 from flows.options import HERE, RecipePath, Settings, Shared, Workspace, opened, say, short
+from karma import history
 from karma.errors import BusyError, InputError, RecipeError, UserError
-from karma.nodes import STAGES
 from karma.plan import MISSING, Plan
 from karma.plan import plan as make_plan
 from karma.selection import Work, work
@@ -20,6 +21,8 @@ from karma.store import Store
 
 if TYPE_CHECKING:
     from tasks.stage import Run
+
+CANCELLING = 20.0  # seconds that Ctrl-C waits for Prefect's server
 
 
 def run(
@@ -61,10 +64,10 @@ def run(
         planning.show(found)
         return 0
     refuse_missing(found)
-    if document.compute == "cuda" and any(STAGES[stage].trained for stage in _stages(found)):
+    if least := document.cards_here(_stages(found)):
         from karma.cards import cards
 
-        cards(document.policy.processes)
+        cards(least)
     found = reconciled(found, store)
     if not found.those("yes", "maybe"):
         say_nothing_ran(found, store)
@@ -98,7 +101,7 @@ def _agree(plan: Plan, store: SharedStore) -> bool:
     agreed = True
     for entry in plan.entries.values():
         record = store.record(entry.node.stage, entry.key) if entry.key else None
-        if record is not None:
+        if record is not None and not history.untold(store, record):
             digest = store.share(record)["digest"]
             agreed = agreed and digest == entry.digest
             store.set_ref(plan.dag.recipe, entry.node.id, record["key"], digest)
@@ -159,11 +162,19 @@ def _run(found: Work, store: Store, wait: bool) -> "Run":
             from tasks.stage import Run
 
             made = Run(found.plan.dag, store, console, found.selection, wait)
+            signal.signal(signal.SIGINT, lambda *_: _interrupted(made))
             return execute(made, tracking_uri(store))
 
 
-def _interrupted() -> None:
+def _interrupted(run: "Run | None" = None) -> None:
+    """End at once, but for jobs elsewhere, which do not see that this process is gone."""
+    signal.signal(signal.SIGINT, lambda *_: os._exit(130))
     say("interrupted; run the same command again to go on")
+    if run is not None and run.jobs is not None:
+        say("its jobs on work pools are being cancelled")
+        thread = threading.Thread(target=run.cancel, daemon=True)
+        thread.start()
+        thread.join(CANCELLING)
     os._exit(130)
 
 

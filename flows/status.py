@@ -3,7 +3,7 @@
 import json
 import os
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from flows.options import HERE, Json, Workspace
 from flows.server import address
@@ -11,7 +11,13 @@ from karma.errors import InputError
 from karma.history import Past, last
 from karma.store import Store
 
+if TYPE_CHECKING:
+    from prefect.client.schemas.objects import FlowRun
+
 SHOWN = 10
+FLOWS = ["karma-deployed", "karma-job"]
+JOB = "request"  # the parameter by which a job on a work pool is known
+Found = list[dict[str, Any]]
 
 
 def status(workspace: Workspace = HERE, as_json: Json = False) -> int:
@@ -24,9 +30,9 @@ def status(workspace: Workspace = HERE, as_json: Json = False) -> int:
     store = Store(workspace)
     runs = last(store, SHOWN)
     url = address(store.root)
-    deployed = None if url is None else _deployed(url)
+    deployed, jobs = (None, None) if url is None else _deployed(url)
     if as_json:
-        print(json.dumps(_document(runs, deployed), indent=1))
+        print(json.dumps(_document(runs, deployed, jobs), indent=1))
         return 0
     for run in runs:
         print(_line(run))
@@ -34,6 +40,8 @@ def status(workspace: Workspace = HERE, as_json: Json = False) -> int:
         print(f"No run in {workspace} yet.")
     for one in deployed or []:
         print(f"{_when(one['due'])}  {one['recipe']:<12} {one['state']}")
+    for one in jobs or []:
+        print(f"{one['instance']}: {one['state']} on pool {one['pool']}")
     if deployed is None:
         print("No Prefect server is up here, so nothing is scheduled: karma deploy, karma ui.")
     elif not deployed:
@@ -41,9 +49,10 @@ def status(workspace: Workspace = HERE, as_json: Json = False) -> int:
     return 0
 
 
-def _document(runs: list[Past], deployed: list[dict[str, Any]] | None) -> dict[str, Any]:
-    """The command's answer; ``deployed`` is null where there is no server to ask."""
-    return {"schema": 1, "runs": [vars(run) for run in runs], "deployed": deployed}
+def _document(runs: list[Past], deployed: Found | None, jobs: Found | None) -> dict[str, Any]:
+    """The command's answer; ``deployed`` and ``jobs`` are null where there is no server to ask."""
+    past = [vars(run) for run in runs]
+    return {"schema": 1, "runs": past, "deployed": deployed, "jobs": jobs}
 
 
 def _line(run: Past) -> str:
@@ -58,8 +67,9 @@ def _when(seconds: float) -> str:
     return datetime.fromtimestamp(seconds).astimezone().strftime("%Y-%m-%d %H:%M")
 
 
-def _deployed(url: str) -> list[dict[str, Any]]:
-    """The runs of deployments that go on or are to come, the next of each deployment alone."""
+def _deployed(url: str) -> tuple[Found, Found]:
+    """The runs of deployments that go on or are to come, the next of each deployment alone; and the
+    jobs on work pools, all of them."""
     if url:
         os.environ["PREFECT_API_URL"] = url
     import httpx
@@ -71,7 +81,7 @@ def _deployed(url: str) -> list[dict[str, Any]]:
     with get_client(sync_client=True) as client:
         try:
             found = client.read_flow_runs(
-                flow_filter=FlowFilter.model_validate({"name": {"any_": ["karma-deployed"]}}),
+                flow_filter=FlowFilter.model_validate({"name": {"any_": FLOWS}}),
                 flow_run_filter=FlowRunFilter.model_validate({"state": open_states}),
                 sort=FlowRunSort.EXPECTED_START_TIME_ASC,
             )
@@ -79,12 +89,23 @@ def _deployed(url: str) -> list[dict[str, Any]]:
             raise InputError(
                 f"Prefect's server {client.api_url}", f"it does not answer ({error})", "Start it."
             ) from error
+    jobs = [run for run in found if JOB in run.parameters]
+    return _next([run for run in found if JOB not in run.parameters]), [_job(run) for run in jobs]
+
+
+def _next(runs: list["FlowRun"]) -> Found:
+    """The first run in each state of each deployment."""
     seen: set[tuple[Any, Any]] = set()
-    runs = []
-    for run in found:
+    found: Found = []
+    for run in runs:
         if (run.deployment_id, run.state_name) in seen or run.expected_start_time is None:
             continue
         seen.add((run.deployment_id, run.state_name))
         due = run.expected_start_time.astimezone(UTC).timestamp()
-        runs.append({"recipe": run.parameters["name"], "state": run.state_name, "due": due})
-    return runs
+        found.append({"recipe": run.parameters["name"], "state": run.state_name, "due": due})
+    return found
+
+
+def _job(run: "FlowRun") -> dict[str, Any]:
+    instance = run.parameters[JOB]["instance"]
+    return {"instance": instance, "pool": run.work_pool_name, "state": run.state_name}

@@ -456,7 +456,7 @@ def _report(recipe: Recipe, nodes: list[Node], threads: dict[str, str]) -> Node:
     evals = [n for n in nodes if n.stage == "evals" and n.id not in swaps]
     asked = list(dict.fromkeys(n.id.rsplit("/", 1)[1] for n in evals))
     # How to run, and what MLflow is told, is no part of what was found.
-    whole = recipe.result("slots", "time_limits", "gates", "registry")
+    whole = recipe.result("slots", "time_limits", "pools", "gates", "registry")
     return Node(
         "report",
         inputs=inputs,

@@ -17,7 +17,7 @@ do not count as code.
 import ast
 import hashlib
 from functools import cache
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -82,16 +82,29 @@ def edited(document: dict[str, Any], kinds: tuple[str, ...] = ("code", "sql", "f
     Reads the disk anew, whatever was digested before; a module that only got another comment is
     not edited.
     """
-    found = []
-    for kind in kinds:
-        for name, digest in document.get(kind, {}).items():
-            path = _file(name) if kind == "code" else PROJECT / name
-            now = None
-            if path is not None and path.exists():
-                now = _parse(path)[0] if kind == "code" else sha256(path)
-            if now != digest:
-                found.append(name)
-    return found
+    return [cause["what"] for cause in differences(document, here(document, kinds))]
+
+
+def here(
+    document: dict[str, Any], kinds: tuple[str, ...] = ("code", "sql", "file", "version")
+) -> dict[str, Any]:
+    """The fingerprint ``document`` with what is on this machine in place of ``kinds``; None stands
+    for a file or a library that is not there."""
+    now = {kind: {name: _now(kind, name) for name in document.get(kind, {})} for kind in kinds}
+    return {**document, **now}
+
+
+def _now(kind: str, name: str) -> str | None:
+    """What a fingerprint made here and now says of a module, file or library."""
+    if kind == "version":
+        try:
+            return minor(name)
+        except PackageNotFoundError:
+            return None
+    path = _file(name) if kind == "code" else PROJECT / name
+    if path is None or not path.exists():
+        return None
+    return _parse(path)[0] if kind == "code" else sha256(path)
 
 
 def code(module: str) -> dict[str, str]:

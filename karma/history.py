@@ -6,6 +6,7 @@ appended whole, so any number of processes can write.
 
 import json
 import os
+import sys
 import time
 import uuid
 from dataclasses import dataclass
@@ -61,6 +62,15 @@ def _append(store: Store, document: dict[str, Any]) -> None:
         os.write(descriptor, line)
     finally:
         os.close(descriptor)
+
+
+def untold(store: Store, record: dict[str, Any]) -> bool:
+    """Whether a work pool's job made a record for a run of this workspace that had ended before: so
+    nobody told MLflow of it."""
+    if "pool" not in record or store.own_record(record["stage"], record["key"]) is not None:
+        return False
+    asked = [past for past in last(store, sys.maxsize) if past.id == record["run"]]
+    return any(past.status != "RUNNING" for past in asked)
 
 
 def last(store: Store, count: int) -> list[Past]:

@@ -164,9 +164,11 @@ def _groups(store: Store, folder: Path) -> list[list[tuple[Path, Entry]]]:
 
 
 def _committed(store: Store, entry: Entry, run: str) -> bool:
-    """Whether the records that an entry tells of stand, and are this run's."""
+    """Whether the records that an entry tells of stand, made for the run that it names, or else
+    for the one whose journal it lies in."""
     records = [store.record(entry["tags"]["stage"], key) for key in entry["keys"]]
-    return all(record is not None and record.get("run") == run for record in records)
+    maker = entry.get("run", run)
+    return all(record is not None and record.get("run") == maker for record in records)
 
 
 def _joined(entries: list[Entry]) -> Entry:

@@ -3,7 +3,7 @@
     leases/<key>/<n>    who holds it and a beat that counts on; n grows with each that takes over
 
 A lease is taken by creating the file that follows the last, which only one can. Its holder rewrites
-it every few seconds; one that nobody rewrote for ``TTL`` seconds, by the watch of who waits, is
+it every few seconds; one that nobody rewrote for as long as it says, by the watch of who waits, is
 dead, and the next may be created; so may one after a holder that died in the same workspace. No two
 clocks are compared, so none has to be right. A lease saves work and guarantees nothing: a host that
 slept through its lease goes on, and what it commits meets the record that stands (``remote``).
@@ -17,12 +17,13 @@ import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from typing import Any
 
 from karma.errors import SharedStoreError
 from karma.storage import Storage
 
 TTL = 60.0  # seconds without a beat after which a holder counts as dead
-BEAT = 15.0
+BEATS = 4  # in that time
 
 
 class HeldError(Exception):
@@ -32,16 +33,15 @@ class HeldError(Exception):
 class Leases:
     """The leases of one store, as one process sees and holds them."""
 
-    def __init__(self, storage: Storage, ttl: float = TTL, beat: float = BEAT) -> None:
+    def __init__(self, storage: Storage, ttl: float = TTL) -> None:
+        self.ttl = ttl
         self._storage = storage
-        self._ttl = ttl
-        self._beat = beat
         self._seen: dict[str, tuple[bytes, float]] = {}
 
     def holder(self, key: str) -> str | None:
         """Who holds ``key``, or None if nobody does or its holder counts as dead."""
         words = self._look(key)[1]
-        return None if words is None else words["holder"]
+        return None if words is None else str(words["holder"])
 
     @contextmanager
     def hold(self, key: str, owner: str) -> Iterator[None]:
@@ -53,7 +53,7 @@ class Leases:
         if words is not None and words["owner"] != owner:
             raise HeldError(words["holder"])
         mine = f"leases/{key}/{last + 1:06d}"
-        words = {"holder": _self(), "owner": owner, "token": uuid.uuid4().hex}
+        words = {"holder": _self(), "owner": owner, "token": uuid.uuid4().hex, "ttl": self.ttl}
         stands = json.loads(self._storage.create(mine, json.dumps(words).encode()))
         if stands["token"] != words["token"]:
             raise HeldError(stands["holder"])
@@ -70,7 +70,7 @@ class Leases:
             with suppress(SharedStoreError):  # it runs out by itself
                 self._storage.delete(mine)
 
-    def _look(self, key: str) -> tuple[int, dict[str, str] | None]:
+    def _look(self, key: str) -> tuple[int, dict[str, Any] | None]:
         """The number of the last lease (0: there is none), and its words if its holder is alive."""
         names = self._storage.names(f"leases/{key}")
         if not names:
@@ -83,12 +83,12 @@ class Leases:
         before, since = self._seen.get(name, (b"", 0.0))
         if data != before:
             self._seen[name] = data, since = data, time.monotonic()
-        alive = time.monotonic() - since < self._ttl
-        return number, json.loads(data) if alive else None
+        words: dict[str, Any] = json.loads(data)
+        return number, words if time.monotonic() - since < words["ttl"] else None
 
-    def _keep(self, name: str, words: dict[str, str], stop: threading.Event) -> None:
+    def _keep(self, name: str, words: dict[str, Any], stop: threading.Event) -> None:
         beat = 0
-        while not stop.wait(self._beat):
+        while not stop.wait(self.ttl / BEATS):
             beat += 1
             with suppress(SharedStoreError):  # the next beat may get through
                 self._storage.write(name, json.dumps({**words, "beat": beat}).encode())

@@ -7,6 +7,7 @@ with the nearest known one, and each mistake is told by its place in the file.
 import difflib
 import os
 import types
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar, Union, get_args, get_origin
 
@@ -82,6 +83,9 @@ class Recipe(Section):
     time_limits: dict[str, Annotated[float, Field(gt=0)]] = Field(default_factory=dict)
     """Seconds, by stage, after which a job of the stage is ended; its instance has failed then, and
     the next run goes on where it stopped (part of no key)."""
+    pools: dict[str, Annotated[str, Field(pattern=r"^[\w.-]+$")]] = Field(default_factory=dict)
+    """By stage, the Prefect work pool whose workers run its jobs, of the stages that are trained
+    (part of no key)."""
     world: WorldRecipe = WorldRecipe()
     dumps: DumpsRecipe
     threads: ThreadsRecipe = ThreadsRecipe()
@@ -107,6 +111,7 @@ class Recipe(Section):
         _distinct("dumps.submissions", self.dumps.submissions)
         _distinct("dumps.corpora", self.dumps.corpora)
         _known("time_limits", tuple(self.time_limits), tuple(STAGES))
+        _known("pools", tuple(self.pools), tuple(s for s in STAGES if STAGES[s].trained))
         if self.policy.exposures != "all":
             _known("policy.exposures", self.policy.exposures, EXPOSURES)
         if self.policy.variants != "all":
@@ -148,6 +153,13 @@ class Recipe(Section):
         """The reward variants that policies are trained on."""
         declared = tuple(self.reward.variants)
         return declared if self.policy.variants == "all" else tuple(self.policy.variants)
+
+    def cards_here(self, stages: Iterable[str]) -> int:
+        """How many cards of this machine a job of these stages wants at most; 0 if none."""
+        here = {s for s in stages if STAGES[s].trained and s not in self.pools}
+        if self.compute == "cpu" or not here:
+            return 0
+        return self.policy.processes if "policy" in here else 1
 
 
 def _known(field: str, names: tuple[str, ...], known: tuple[str, ...]) -> None:

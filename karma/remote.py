@@ -6,6 +6,7 @@ Layout below its URL:
     records/<stage>/<key>.json  created once: who comes second gets the record that stands
     runs/<key>.json             the MLflow run that made the record's artefact
     leases/<key>/<n>            who is at work on a key (``lease``)
+    failed/<key>.txt            what the last job printed that failed on a worker of a pool
 
 The object is uploaded first, its record is created last and only if there is none: across hosts, a
 key is committed once. What a kill leaves of an upload has no manifest and no record. What comes
@@ -14,13 +15,14 @@ down is held against its manifest, and that against its digest, before anybody s
 
 import hashlib
 import json
+import os
 import threading
 import uuid
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from karma.errors import SharedStoreError
-from karma.lease import Leases
+from karma.errors import InputError, SharedStoreError
+from karma.lease import TTL, Leases
 from karma.storage import Storage
 
 Record = dict[str, Any]
@@ -74,6 +76,7 @@ class Remote:
     def latest(self, stage: str, key: str) -> Record | None:
         """The record of a key as it is now."""
         with self._lock:
+            self._records.pop(key, None)  # it may have been replaced, its artefact being gone
             self._fetch_records(stage, {key})
             return self._records.get(key)
 
@@ -175,11 +178,33 @@ class Remote:
         """Tell the other hosts which MLflow run made the artefact of ``key``."""
         self._storage.write(f"runs/{key}.json", json.dumps(document).encode())
 
+    # The output of a job that failed elsewhere
+
+    def failed(self, key: str) -> bytes | None:
+        """What the last job of ``key`` printed that failed on a worker of a pool."""
+        return self._storage.read(f"failed/{key}.txt")
+
+    def set_failed(self, key: str, output: bytes) -> None:
+        """Keep what a job printed for the run that waits for it."""
+        self._storage.write(f"failed/{key}.txt", output)
+
 
 def connect(url: str) -> Remote:
     """The shared store at ``url``; asks it nothing yet. Raises SharedStoreError."""
     storage = Storage(url)
-    return Remote(storage, Leases(storage))
+    return Remote(storage, Leases(storage, _seconds()))
+
+
+def _seconds() -> float:
+    """How long a lease of ours stands without a beat: 60 s, or what the environment says."""
+    said = os.environ.get("KARMA_LEASE", str(TTL))
+    try:
+        seconds = float(said)
+    except ValueError:
+        seconds = 0.0
+    if not 1 <= seconds <= 3600:
+        raise InputError(f"KARMA_LEASE={said}", "it is no number of seconds", "Give 1 to 3600.")
+    return seconds
 
 
 def _record(stage: str, key: str) -> str:

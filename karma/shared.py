@@ -61,7 +61,7 @@ class SharedStore(Store):
 
     def record(self, stage: str, key: str) -> dict[str, Any] | None:
         """The record of a key, here or in what was listed there when this process first asked."""
-        record = super().record(stage, key)
+        record = self.own_record(stage, key)
         if record is None:
             cached = {path.stem for path in self._record_path(stage, key).parent.glob("*.json")}
             record = self.remote.record(stage, key, cached)
@@ -69,7 +69,7 @@ class SharedStore(Store):
 
     def latest(self, stage: str, key: str) -> dict[str, Any] | None:
         """The record of a key, here or there as it is now."""
-        return super().record(stage, key) or self.remote.latest(stage, key)
+        return self.own_record(stage, key) or self.remote.latest(stage, key)
 
     def share(self, record: dict[str, Any]) -> dict[str, Any]:
         """Let a record stand there, with its artefact, or be kept here if it comes from there.
@@ -77,13 +77,13 @@ class SharedStore(Store):
         If another machine was first, its record stands, here as well. Raises SharedStoreError.
         """
         stage, key = record["stage"], record["key"]
-        if (self._shared / key).exists():
+        mine = self.own_record(stage, key)
+        if mine == record and (self._shared / key).exists():
             return record
-        mine = super().record(stage, key)
-        standing = mine or record
+        standing = mine if mine is not None and self.here(mine["digest"]) else record
         if self.here(standing["digest"]):
             standing = self.remote.share(standing, self.path(standing["digest"]))
-        elif mine is not None:
+        elif standing == mine:
             return mine  # it has no files to share
         if standing != mine:
             self._write_record(standing)

@@ -165,6 +165,10 @@ class Store:
 
     def record(self, stage: str, key: str) -> dict[str, Any] | None:
         """What is known of the artefact that ``key`` stands for, or None if it was never built."""
+        return self.own_record(stage, key)
+
+    def own_record(self, stage: str, key: str) -> dict[str, Any] | None:
+        """As ``record``, of this workspace alone."""
         return read_json(self._record_path(stage, key))
 
     def latest(self, stage: str, key: str) -> dict[str, Any] | None:

@@ -314,6 +314,13 @@ def _perform(
     }
 
 
+def keep_log(folder: Path) -> None:
+    """Let a job's output travel with its artefact, outside the digest."""
+    log = folder / "out" / "log"
+    log.mkdir(exist_ok=True)
+    (folder / "log.txt").rename(log / "output.txt")
+
+
 def _require_unedited(names: list[str]) -> None:
     """What is committed under a key must have been made by the code that the key stands for."""
     if names:

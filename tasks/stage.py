@@ -18,7 +18,7 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
-from karma import worker
+from karma import history, worker
 from karma.acceptance import Acceptance, told
 from karma.cards import cards
 from karma.dag import Dag, fingerprint
@@ -28,9 +28,11 @@ from karma.journal import Journal
 from karma.lease import HeldError
 from karma.nodes import SOURCES, STAGES, Node
 from karma.plan import source_digest
+from karma.pooled import Input, Request
 from karma.selection import EVERYTHING, Selection
 from karma.store import Store
 from tasks import entries, machine
+from tasks.pools import Jobs
 
 
 class Console(Protocol):
@@ -86,10 +88,12 @@ class Run:
         self.outcomes: dict[str, Outcome] = {}
         self.failures: dict[str, Exception] = {}
         self.ended = False
+        pools = dag.settings.pools
+        self.jobs = Jobs(pools, store, console.say) if pools else None
         self._pool = worker.Pool(dag.settings.slots or machine.slots(machine.memory()))
         self._cards: worker.Pool | None = None
-        if dag.settings.compute == "cuda":
-            self._cards = worker.Pool(0, cards(dag.settings.policy.processes))
+        if least := dag.settings.cards_here(STAGES):
+            self._cards = worker.Pool(0, cards(least))
 
     def pool(self, stage: str) -> worker.Pool:
         """The workers that run a stage's jobs: a card's for a trained stage, if there are cards."""
@@ -99,7 +103,7 @@ class Run:
 
     def cards(self, stage: str) -> int:
         """How many cards a job of a stage runs on, if it runs on cards."""
-        whole = self._cards is not None and stage == "policy"
+        whole = self.dag.settings.compute == "cuda" and stage == "policy"
         return self.dag.settings.policy.processes if whole else 1
 
     def accepted(self) -> dict[str, list[Acceptance]]:
@@ -107,10 +111,19 @@ class Run:
         return {name: list(o.accepted) for name, o in self.outcomes.items() if o.accepted}
 
     def close(self) -> None:
-        """End all workers."""
+        """End all workers, and the jobs on work pools that still go on."""
         self._pool.close()
+        self.cancel()
         if self._cards is not None:
             self._cards.close()
+
+    def cancel(self) -> None:
+        """Cancel the jobs on work pools that this run started and that still go on."""
+        try:
+            if self.jobs is not None:
+                self.jobs.cancel()
+        except InputError as error:
+            self.console.say(f"jobs on work pools are not cancelled: {error}")
 
 
 def bring_up_to_date(run: Run, instance: str) -> State:
@@ -171,7 +184,7 @@ def _stage(run: Run, node: Node) -> Outcome:
     whole = record is not None and (node.stage != "report" or run.store.fetch(record["digest"]))
     if record is not None and whole and not forced:
         # Files that are gone are rebuilt when something that runs needs them.
-        outcome = _outcome(run.store.share(record), ran=False)
+        outcome = _outcome(_take_over(run, node, record), ran=False)
     else:
         _require_chosen(run, node)
         outcome = _build(run, node, forced)
@@ -211,7 +224,10 @@ def _build(run: Run, node: Node, forced: bool = False) -> Outcome:
     with store.lock(key, waiting):
         while forced or (record := _done(run, node, key)) is None:
             try:
-                record = _run_job(run, node, key, document, forced)
+                if node.stage in run.dag.settings.pools:
+                    record = _run_on_pool(run, node, key, document)
+                else:
+                    record = _run_job(run, node, key, document, forced)
             except HeldError as other:
                 waiting(str(other))
                 store.wait(node.stage, key)
@@ -280,21 +296,89 @@ def _run_job(
         except (UserError, StageError) as error:
             store.fail(key, str(error))
             raise
-        _keep_log(folder)
+        worker.keep_log(folder)
         extent = _extent(folder / "out") if node.stage == "dumps" else {}
         facts = {"fingerprint": document, "began": began, "run": run.id, **extent, **usage}
-        made = entries.evaluation if node.stage == "evals" else entries.stage
         record = store.commit(
-            node.stage,
-            key,
-            facts,
-            lambda new: run.journal.prepare(key, made(run, node, new)),
-            replace=forced,
+            node.stage, key, facts, lambda new: _prepare(run, node, new), replace=forced
         )
     run.console.ended(node.id, f"{usage['seconds']:.1f} s")
-    if node.stage != "evals" and record.get("run") == run.id:
-        run.journal.tell(key)
+    if record.get("run") == run.id:
+        _tell(run, node, record)
     return record
+
+
+def _prepare(run: Run, node: Node, record: dict[str, Any]) -> None:
+    """Write down what MLflow is to be told of a record that is about to stand."""
+    made = entries.evaluation if node.stage == "evals" else entries.stage
+    run.journal.prepare(record["key"], {**made(run, node, record), "run": record["run"]})
+
+
+def _tell(run: Run, node: Node, record: dict[str, Any]) -> None:
+    """Tell MLflow of a record that stands; of a model's evaluations at the end."""
+    if node.stage != "evals":
+        run.journal.tell(record["key"])
+
+
+def _run_on_pool(run: Run, node: Node, key: str, document: dict[str, Any]) -> dict[str, Any]:
+    """Have a worker of a work pool do a node's job; take over the record that it committed."""
+    assert run.jobs is not None
+    run.store.set_try(run.dag.recipe, node.id, key)
+    request = Request(
+        instance=node.id,
+        fingerprint=document,
+        config=node.job_config,
+        inputs={r: i for r, n in node.inputs.items() if (i := _artefact(run, n)) is not None},
+        run=run.id,
+        pool=run.dag.settings.pools[node.stage],
+        limit=run.dag.settings.time_limits.get(node.stage),
+        cards=run.cards(node.stage),
+    )
+    try:
+        record = run.jobs.run(request, lambda: run.console.started(node.id))
+    except (UserError, StageError) as error:
+        run.store.fail(key, str(error))
+        if (output := run.jobs.output(key)) is not None:
+            (run.store.begin(key) / "log.txt").write_bytes(output)
+        raise
+    if not run.store.fetch(record["digest"]):
+        raise StageError(f"what pool {request.pool} made is gone from the store; run again")
+    record = _take_over(run, node, record)
+    run.store.drop(key)
+    run.console.ended(node.id, f"{record['seconds']:.1f} s on pool {request.pool}")
+    return record
+
+
+def _take_over(run: Run, node: Node, record: dict[str, Any]) -> dict[str, Any]:
+    """Let a record stand here and there.
+
+    What a pool's worker made MLflow hears from the run that asked for it; if that had ended before,
+    from the next one of its workspace.
+    """
+    store = run.store
+    if record.get("run") != run.id and not history.untold(store, record):
+        return store.share(record)
+    store.fetch(record["digest"])
+    _prepare(run, node, record)
+    record = store.share(record)
+    _tell(run, node, record)
+    return record
+
+
+def _artefact(run: Run, name: str) -> Input | None:
+    """An input for a worker elsewhere; None for one that its job loads from a hub."""
+    source = run.dag.nodes[name].source
+    if source is None:
+        return Input(digest=run.outcomes[name].digest)
+    if source.member:
+        return Input(digest=run.outcomes["world"].digest, member=source.member)
+    if source.path is None:
+        return None
+    raise InputError(
+        str(source.path),
+        "it lies on this machine, where the workers of a pool do not see it",
+        "Leave the stage out of pools.",
+    )
 
 
 def _group(run: Run, node: Node) -> str:
@@ -332,10 +416,3 @@ def _unchanged(run: Run, node: Node) -> None:
             same = False
         if not same:
             raise InputError(str(source.path), "it changed during the run", "Run again.")
-
-
-def _keep_log(folder: Path) -> None:
-    """Let the job's output travel with its artefact, outside the digest."""
-    log = folder / "out" / "log"
-    log.mkdir(exist_ok=True)
-    (folder / "log.txt").rename(log / "output.txt")

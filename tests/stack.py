@@ -35,6 +35,7 @@ VALUES = {
     "MLFLOW_PASSWORD": "password-of-mlflow",
     "MLFLOW_SECRET_KEY": "signer-of-forms",
 }
+LEASE = "10"  # seconds after which a job without a sign of life is given to another worker
 SECRETS = [value for name, value in VALUES.items() if name not in ("KARMA_DATA", "MLFLOW_ADMIN")]
 
 
@@ -86,6 +87,15 @@ class Stack:
             native["PREFECT_WORKER_WEBSERVER_PORT"] = str(self.ports[name])
         return native
 
+    def gpu_worker(self, home: Path) -> subprocess.Popen:
+        """A worker as on a host with a card: nothing of its own but the image and ``home``."""
+        home.mkdir()
+        own = {"HOME": str(home), "KARMA_WORKSPACE": f"{home}/karma", "KARMA_LEASE": LEASE}
+        own["PREFECT_WORKER_WEBSERVER_PORT"] = str(free())
+        env = {**self.environment("gpu-worker"), **own}
+        self._spawn(home.name, self.services["gpu-worker"]["command"], env=env, cwd=home)
+        return self.processes[home.name]
+
     def start(self, name: str) -> None:
         """Start a service and wait until its own check says that it is well."""
         command = [self._native(name, word) for word in self.services[name]["command"]]
@@ -110,7 +120,7 @@ class Stack:
         with (self.folder / f"{name}.log").open("a") as log:
             self.processes[name] = subprocess.Popen(
                 command,
-                env=self.environment(name),
+                env=more.pop("env", None) or self.environment(name),
                 cwd=more.pop("cwd", self.work),
                 stdin=subprocess.DEVNULL,
                 stdout=log,

@@ -255,6 +255,7 @@ def _imports(module: str) -> frozenset[str]:
     [
         "slots=7",
         "time_limits={policy: 60}",
+        "pools={policy: gpu, reward: gpu}",
         "gates.reward_beats_length=fail",
         "registry.policy=gold",
     ],

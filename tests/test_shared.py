@@ -199,7 +199,7 @@ def test_who_died_in_a_workspace_is_followed_there_at_once_and_elsewhere_later(u
 
 
 def test_a_lease_beats_while_it_is_held_and_is_free_afterwards(url):
-    mine, other = Leases(Storage(url), ttl=1.0, beat=0.2), Leases(Storage(url), ttl=1.0)
+    mine, other = Leases(Storage(url), ttl=1.0), Leases(Storage(url))
     with mine.hold("k", str(uuid.uuid4())):
         deadline = time.monotonic() + 2.5
         while time.monotonic() < deadline:
@@ -212,7 +212,7 @@ def test_a_lease_beats_while_it_is_held_and_is_free_afterwards(url):
 
 
 def _hold_and_die(url: str) -> None:
-    with Leases(Storage(url), beat=0.2).hold("k", str(uuid.uuid4())):
+    with Leases(Storage(url), ttl=1.5).hold("k", str(uuid.uuid4())):
         os.kill(os.getpid(), signal.SIGKILL)
 
 
@@ -220,7 +220,7 @@ def test_the_lease_of_a_dead_machine_runs_out_and_only_one_takes_it_over(url):
     child = multiprocessing.get_context("spawn").Process(target=_hold_and_die, args=(url,))
     child.start()
     child.join()
-    waiting = [Leases(Storage(url), ttl=1.5) for _ in range(4)]
+    waiting = [Leases(Storage(url)) for _ in range(4)]
     assert all(leases.holder("k") for leases in waiting)
     time.sleep(1.6)
     assert [leases.holder("k") for leases in waiting] == [None] * 4

@@ -6,6 +6,7 @@ import io
 import json
 import os
 import re
+import signal
 import subprocess
 import tempfile
 import time
@@ -26,7 +27,8 @@ from karma.world.dumps import compress
 from karma.world.recipe import COMMENTS, SUBMISSIONS
 from tests.filled import SMOKE
 from tests.small import wait_until
-from tests.stack import POSTGRES, SECRETS, VALUES, Stack, running
+from tests.stack import LEASE, POSTGRES, SECRETS, VALUES, Stack, running
+from tests.test_smoke import processes
 
 pytestmark = [
     pytest.mark.stack,
@@ -137,24 +139,35 @@ def months(data: Path) -> list[bytes]:
     return then
 
 
-def recipe(data: Path) -> Path:
+@pytest.fixture(scope="module")
+def later(stack) -> list[bytes]:
+    """A first month lies in the stack's folder of data; the lines of the next one."""
+    data = stack.folder / "data"
+    data.mkdir()
+    return months(data)
+
+
+def recipe(data: Path, name: str = "team", **sections: dict) -> Path:
     document = yaml.safe_load(SMOKE.read_text())
     for section, fields in RECIPE.items():
         document[section] = {**document.get(section, {}), **fields}
     document["dumps"] = {"comments": f"{data}/RC_*.zst", "submissions": f"{data}/RS_*.zst"}
     document["reward"] |= {"epochs": 1, "variants": {"context": {}}}
-    path = data / "team.yaml"
+    for section, fields in sections.items():
+        document[section] = {**document.get(section, {}), **fields}
+    path = data / f"{name}.yaml"
     path.write_text(yaml.safe_dump(document))
     return path
 
 
-def deploy(stack: Stack, path: Path) -> None:
-    """What ``docker compose exec cpu-worker karma deploy`` does."""
-    words = ["karma", "deploy", path, "--cron", "* * * * *"]
-    own = stack.environment("cpu-worker")
-    told = subprocess.run(
-        words, env=own, cwd=stack.work, capture_output=True, text=True, timeout=120
-    )
+def command(stack: Stack, *words: str | Path) -> dict:
+    """What ``docker compose exec cpu-worker`` does, as arguments of a process."""
+    own = {**stack.environment("cpu-worker"), "KARMA_LEASE": LEASE}
+    return {"args": ["karma", *words], "env": own, "cwd": stack.work, "text": True}
+
+
+def deploy(stack: Stack, path: Path, *more: str) -> None:
+    told = subprocess.run(**command(stack, "deploy", path, *more), capture_output=True, timeout=120)
     assert told.returncode == 0, told.stderr[-2000:]
     assert "stands on" in told.stdout
 
@@ -176,11 +189,9 @@ def next_run(store: Store, seen: int, seconds: float) -> history.Past:
     return history.last(store, 100)[-seen - 1]
 
 
-def test_a_schedule_fires_a_dump_appears_and_only_what_it_touches_runs(stack):
+def test_a_schedule_fires_a_dump_appears_and_only_what_it_touches_runs(stack, later):
     data = stack.folder / "data"
-    data.mkdir()
-    later = months(data)
-    deploy(stack, recipe(data))
+    deploy(stack, recipe(data), "--cron", "* * * * *")
     store = Store(stack.work / "karma")
     first = next_run(store, 0, 300)
     assert first.status == "FINISHED", first.failures
@@ -221,6 +232,59 @@ def require_told(stack: Stack, store: Store, made: int) -> None:
     files = s3fs.S3FileSystem(skip_instance_cache=True)
     assert any(path.endswith("report.html") for path in files.find("mlflow/artifacts"))
     assert files.find("karma/store/records")
+
+
+POOL = "karma-gpu"
+
+
+def jobs(stack: Stack) -> list[str]:
+    """In which states Prefect shows the runs of jobs, in the order in which they were asked for."""
+    place = ["--host", stack.folder / "postgres", "--port", str(stack.ports["postgres"])]
+    words = ["--username", "postgres", "--no-align", "--tuples-only", "prefect", "--command"]
+    asked = "select state_type from flow_run where name like 'policy/%' order by created"
+    psql = [f"{POSTGRES}/psql", *place, *words, asked]
+    return subprocess.run(psql, capture_output=True, text=True, check=True).stdout.split()
+
+
+def test_a_killed_workers_job_is_taken_over_by_another_and_committed_once(stack, later):
+    tuned = {"episodes": 640, "batch": 32}
+    path = recipe(stack.folder / "data", "pooled", policy=tuned, pools={"policy": POOL})
+    deploy(stack, path)
+    homes = [stack.folder / f"gpu-{number}" for number in (1, 2)]
+    workers = {home: stack.gpu_worker(home) for home in homes}
+    run = subprocess.Popen(**command(stack, "run", path), stderr=subprocess.PIPE)
+    logs = "karma/jobs/scratch/*/log.txt"
+    wait_until(lambda: any(list(home.glob(logs)) for home in homes), 600)
+    (killed,) = [home for home in homes if list(home.glob(logs))]
+    key = next(killed.glob(logs)).parent.name
+    for pid in [workers[killed].pid, *processes(killed)]:
+        os.kill(pid, signal.SIGKILL)
+    began = time.monotonic()
+    _, told = run.communicate(timeout=240)
+    print(f"the run ended {time.monotonic() - began:.0f} s after the worker was killed")
+    assert run.returncode == 0, told
+    assert f"its worker on pool {POOL} died" in told
+    assert jobs(stack) == ["CRASHED", "COMPLETED"]
+    files = s3fs.S3FileSystem(skip_instance_cache=True)
+    record = json.loads(files.cat_file(f"karma/store/records/policy/{key}.json"))
+    assert record["pool"] == POOL
+    assert not files.find(f"karma/store/leases/{key}")
+    (other,) = set(homes) - {killed}
+    assert (other / "karma" / "jobs" / "objects" / record["digest"]).is_dir()
+    store = Store(stack.work / "karma")
+    wait_until(lambda: store.mlflow_run(key), 300)
+    require_status(stack)
+    for home in homes:
+        stack.end(home.name)
+
+
+def require_status(stack: Stack) -> None:
+    """``karma status`` shows the run as it ended, and no job that goes on."""
+    told = subprocess.run(**command(stack, "status", "--json"), stdout=subprocess.PIPE, check=True)
+    shown = json.loads(told.stdout)
+    (run,) = [run for run in shown["runs"] if run["recipe"] == "pooled"]
+    assert (run["status"], run["failures"]) == ("FINISHED", {})
+    assert shown["jobs"] == []
 
 
 def everything(stack: Stack) -> Iterator[tuple[str, bytes]]:
