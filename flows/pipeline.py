@@ -4,6 +4,7 @@ A failed instance stops only what needs it; the report waits for all and shows t
 """
 
 import os
+import signal
 import socket
 from collections.abc import Callable
 from pathlib import Path
@@ -48,6 +49,9 @@ RUNNER: TaskRunner[Any] = ThreadPoolTaskRunner(max_workers=1024)
 )
 def pipeline(run: Run, recipe: str) -> State:
     """Bring every instance of the recipe's DAG up to date."""
+    if run.interrupted is not None:
+        # Prefect has put a handler of its own there, which waits until no job runs any more.
+        signal.signal(signal.SIGTERM, run.interrupted)
     futures: Futures = {}
     _submit(run, _known_now(run.dag), futures)
     for name, future in futures.items():

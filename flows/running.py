@@ -3,6 +3,7 @@
 import os
 import signal
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -151,7 +152,7 @@ def _run(found: Work, store: Store, wait: bool) -> "Run":
     from flows.server import server
 
     # Workers and the server see that this process is gone and end; what is done is kept.
-    signal.signal(signal.SIGINT, lambda *_: _interrupted())
+    _at_interruption(lambda *_: _interrupted())
     recipe = found.plan.dag.recipe
     with Console() as console:
         stale = len(_stages(found))
@@ -162,13 +163,20 @@ def _run(found: Work, store: Store, wait: bool) -> "Run":
             from tasks.stage import Run
 
             made = Run(found.plan.dag, store, console, found.selection, wait)
-            signal.signal(signal.SIGINT, lambda *_: _interrupted(made))
+            made.interrupted = lambda *_: _interrupted(made)
+            _at_interruption(made.interrupted)
             return execute(made, tracking_uri(store))
+
+
+def _at_interruption(end: Callable[..., None]) -> None:
+    """What Ctrl-C does from now on, and SIGTERM, by which schedulers of machines end a process."""
+    signal.signal(signal.SIGINT, end)
+    signal.signal(signal.SIGTERM, end)
 
 
 def _interrupted(run: "Run | None" = None) -> None:
     """End at once, but for jobs elsewhere, which do not see that this process is gone."""
-    signal.signal(signal.SIGINT, lambda *_: os._exit(130))
+    _at_interruption(lambda *_: os._exit(130))
     say("interrupted; run the same command again to go on")
     if run is not None and run.jobs is not None:
         say("its jobs on work pools are being cancelled")

@@ -8,6 +8,7 @@ behind a task nor whether an artefact is still there.
 import json
 import time
 import uuid
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -88,6 +89,8 @@ class Run:
         self.outcomes: dict[str, Outcome] = {}
         self.failures: dict[str, Exception] = {}
         self.ended = False
+        self.interrupted: Callable[..., None] | None = None
+        """What ends this process when it is asked to end; None leaves that to Prefect."""
         pools = dag.settings.pools
         self.jobs = Jobs(pools, store, console.say) if pools else None
         self._pool = worker.Pool(dag.settings.slots or machine.slots(machine.memory()))

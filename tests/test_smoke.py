@@ -88,9 +88,10 @@ def processes(workspace: Path) -> list[int]:
 
 
 CHANGED = ("policy.kl_coef=0.3", "policy.episodes=640", "policy.checkpoint_every=1")
+SIGNALS = {"ctrl_c": signal.SIGINT, "sigterm": signal.SIGTERM}
 
 
-@pytest.mark.parametrize("how", ["kill_the_main_process", "kill_the_whole_tree", "ctrl_c"])
+@pytest.mark.parametrize("how", ["kill_the_main_process", "kill_the_whole_tree", *SIGNALS])
 def test_ended_in_the_middle_of_policy_it_leaves_nothing_behind_and_goes_on(copy, how):
     command = [KARMA, "run", str(SMOKE), *settings(*CHANGED), "--workspace", str(copy)]
     child = subprocess.Popen(command, stderr=subprocess.DEVNULL)
@@ -98,8 +99,8 @@ def test_ended_in_the_middle_of_policy_it_leaves_nothing_behind_and_goes_on(copy
     family = processes(copy) if how == "kill_the_whole_tree" else []
     for pid in [child.pid, *family]:
         with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGINT if how == "ctrl_c" else signal.SIGKILL)
-    assert child.wait(5) == (130 if how == "ctrl_c" else -signal.SIGKILL)
+            os.kill(pid, SIGNALS.get(how, signal.SIGKILL))
+    assert child.wait(5) == (130 if how in SIGNALS else -signal.SIGKILL)
     wait_until(lambda: not processes(copy), 5)
     ran = karma("run", str(SMOKE), *settings(*CHANGED), workspace=copy)
     assert ran.returncode == 0, ran.stderr[-3000:]
