@@ -17,6 +17,7 @@ from prefect.client.schemas.filters import (
     FlowRunFilterStateType,
 )
 from prefect.client.schemas.objects import State, StateType
+from prefect.exceptions import TerminationSignal
 from prefect.futures import PrefectFuture
 from prefect.logging.handlers import APILogHandler
 from prefect.states import Completed, Crashed, Failed
@@ -48,6 +49,15 @@ RUNNER: TaskRunner[Any] = ThreadPoolTaskRunner(max_workers=1024)
 )
 def pipeline(run: Run, recipe: str) -> State:
     """Bring every instance of the recipe's DAG up to date."""
+    try:
+        return _walk(run, recipe)
+    except TerminationSignal:
+        # Cancelled. Prefect waits for threads next, and those that wait for jobs elsewhere go on.
+        run.cancel()
+        raise
+
+
+def _walk(run: Run, recipe: str) -> State:
     futures: Futures = {}
     _submit(run, _known_now(run.dag), futures)
     for name, future in futures.items():
