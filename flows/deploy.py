@@ -35,7 +35,8 @@ def deploy(
     With a Prefect server of your own (PREFECT_API_URL or a profile) the deployment stands when the
     command ends, and the workers of the pool run it. Without one the command serves it on the
     workspace's server until Ctrl-C. Globs are looked up anew at each run, and a dump that is still
-    being written is left for the next.
+    being written is left for the next. The pools that the recipe names for stages get a deployment
+    for their jobs, too.
 
     Example: karma deploy flows/recipes/smoke.yaml --cron "0 3 * * *"
     """

@@ -18,6 +18,7 @@ from prefect.client.schemas.filters import (
     FlowRunFilterStateType,
 )
 from prefect.client.schemas.objects import State, StateType
+from prefect.exceptions import TerminationSignal
 from prefect.futures import PrefectFuture
 from prefect.logging.handlers import APILogHandler
 from prefect.states import Completed, Crashed, Failed
@@ -52,6 +53,15 @@ def pipeline(run: Run, recipe: str) -> State:
     if run.interrupted is not None:
         # Prefect has put a handler of its own there, which waits until no job runs any more.
         signal.signal(signal.SIGTERM, run.interrupted)
+    try:
+        return _walk(run, recipe)
+    except TerminationSignal:
+        # Cancelled. Prefect waits for threads next, and those that wait for jobs elsewhere go on.
+        run.cancel()
+        raise
+
+
+def _walk(run: Run, recipe: str) -> State:
     futures: Futures = {}
     _submit(run, _known_now(run.dag), futures)
     for name, future in futures.items():

@@ -35,6 +35,7 @@ OPEN = (StateType.SCHEDULED, StateType.PENDING, StateType.RUNNING)
 # How a job's run ends that did not commit, by the name of its state.
 HELD, AWAY, REFUSED, FAILED = "Held", "StoreAway", "Refused", "StageFailed"
 TRIES = (5.0, 30.0, 120.0)  # seconds before another try of what can pass
+BEGIN = 120.0  # seconds in which a worker that took a job must hold its lease
 LONG = 600.0  # seconds of watching after which servers that were away are forgiven
 LOOKS = (2.0, 15.0)  # seconds between looks: at what is at work, at most at what waits
 
@@ -124,7 +125,7 @@ class Jobs:
                 return self._record(stage, key) or _ended(found.state)
             if _waits(found):
                 quiet = time.monotonic()
-            elif time.monotonic() - quiet > (leases.ttl / 4 if began else leases.ttl):
+            elif time.monotonic() - quiet > (leases.ttl / 4 if began else BEGIN):
                 self._reclaim(flow_run, stage, key)
                 raise LostError(f"its worker on pool {request.pool} died")
         return record

@@ -35,7 +35,7 @@ VALUES = {
     "MLFLOW_PASSWORD": "password-of-mlflow",
     "MLFLOW_SECRET_KEY": "signer-of-forms",
 }
-LEASE = "10"  # seconds after which a job without a sign of life is given to another worker
+LEASE = "20"  # seconds after which a job without a sign of life is given to another worker
 SECRETS = [value for name, value in VALUES.items() if name not in ("KARMA_DATA", "MLFLOW_ADMIN")]
 
 

@@ -11,6 +11,7 @@ from karma import history
 from karma.dag import fingerprint
 from karma.errors import InputError, RecipeError, StageError, ToldError
 from karma.fingerprint import code, key_of, minor
+from karma.nodes import STAGES
 from karma.plan import plan
 from karma.pooled import Input, Request, perform
 from karma.recipe import load
@@ -128,6 +129,16 @@ def test_what_can_pass_is_tried_again_and_what_cannot_is_not(state, error):
 def test_pools_without_a_store_that_workers_see_are_refused(store):
     with pytest.raises(RecipeError, match="none is named"):
         Jobs({"policy": "gpu"}, store, print)
+
+
+def test_a_machine_whose_trained_stages_are_all_on_pools_needs_no_card():
+    pools = ["pools={base: g, sft: g, reward: g, policy: g, evals: g}", "compute=cuda"]
+    assert load(SMOKE, pools).cards_here(STAGES) == 0
+    assert load(SMOKE, [*pools[1:], "policy.processes=2"]).cards_here(STAGES) == 2
+    assert (
+        load(SMOKE, [*pools[1:], "policy.processes=2", "pools={policy: g}"]).cards_here(STAGES) == 1
+    )
+    assert load(SMOKE, []).cards_here(STAGES) == 0
 
 
 def test_a_file_of_this_machine_is_no_input_for_a_worker(tmp_path, url):

@@ -163,7 +163,8 @@ def recipe(data: Path, name: str = "team", **sections: dict) -> Path:
 def command(stack: Stack, *words: str | Path) -> dict:
     """What ``docker compose exec cpu-worker`` does, as arguments of a process."""
     own = {**stack.environment("cpu-worker"), "KARMA_LEASE": LEASE}
-    return {"args": ["karma", *words], "env": own, "cwd": stack.work, "text": True}
+    more = {"env": own, "cwd": stack.work, "text": True, "start_new_session": True}
+    return {"args": ["karma", *words], **more}
 
 
 def deploy(stack: Stack, path: Path, *more: str) -> None:
@@ -253,6 +254,7 @@ def test_a_killed_workers_job_is_taken_over_by_another_and_committed_once(stack,
     homes = [stack.folder / f"gpu-{number}" for number in (1, 2)]
     workers = {home: stack.gpu_worker(home) for home in homes}
     run = subprocess.Popen(**command(stack, "run", path), stderr=subprocess.PIPE)
+    stack.processes["run"] = run  # ended with the stack, should this test fail
     logs = "karma/jobs/scratch/*/log.txt"
     wait_until(lambda: any(list(home.glob(logs)) for home in homes), 600)
     (killed,) = [home for home in homes if list(home.glob(logs))]
@@ -260,7 +262,8 @@ def test_a_killed_workers_job_is_taken_over_by_another_and_committed_once(stack,
     for pid in [workers[killed].pid, *processes(killed)]:
         os.kill(pid, signal.SIGKILL)
     began = time.monotonic()
-    _, told = run.communicate(timeout=240)
+    _, told = run.communicate(timeout=400)
+    del stack.processes["run"]
     print(f"the run ended {time.monotonic() - began:.0f} s after the worker was killed")
     assert run.returncode == 0, told
     assert f"its worker on pool {POOL} died" in told
