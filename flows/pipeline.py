@@ -25,7 +25,7 @@ from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 from flows.client import asking
 from karma import history, registry
 from karma.dag import Dag, build
-from karma.errors import CheckError, StageError
+from karma.errors import CheckError, SharedStoreError, StageError
 from karma.journal import settle_dead
 from karma.lineage import graph, page
 from karma.plan import Plan, known_extents, plan
@@ -108,6 +108,7 @@ def execute(run: Run, uri: str) -> Run:
         _note(run, lambda: _end(run))
     finally:
         run.close()
+        _release(run)
     sender.finish(10.0)
     return run
 
@@ -128,6 +129,14 @@ def _flow(run: Run) -> None:
             run.console.say(f"{reason}; what was made stands")
     if not run.ended:
         raise StageError(f"{reason}; run the same command again to go on")
+
+
+def _release(run: Run) -> None:
+    """Tell a store that machines share what is needed of it from now on."""
+    try:
+        run.store.release()
+    except SharedStoreError as error:
+        run.console.say(f"{error} What this run made is claimed there for a day; run it again.")
 
 
 def _note(run: Run, write: Callable[[], None]) -> None:
