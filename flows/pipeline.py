@@ -17,6 +17,7 @@ from prefect.client.schemas.filters import (
     FlowRunFilterStateType,
 )
 from prefect.client.schemas.objects import State, StateType
+from prefect.context import TagsContext
 from prefect.futures import PrefectFuture
 from prefect.logging.handlers import APILogHandler
 from prefect.states import Completed, Crashed, Failed
@@ -84,7 +85,9 @@ def _submit(run: Run, names: list[str], futures: Futures) -> None:
         above = [futures[n] for n in dict.fromkeys(node.inputs.values()) if n in futures]
         stage = TASKS[node.stage].with_options(task_run_name=name)
         wait: list[Any] = [allow_failure(f) for f in above] if name == "report" else list(above)
-        futures[name] = stage.submit(run, name, wait_for=wait)
+        # Each task would ask the server for a slot of each tag; of many at once it refuses some.
+        with TagsContext(current_tags=set()):
+            futures[name] = stage.submit(run, name, wait_for=wait)
 
 
 def execute(run: Run, uri: str) -> Run:
