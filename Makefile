@@ -5,7 +5,7 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-all lint bench-dumps bench-evals planted planted-off bench-reward bench-ppo bench-plan
+.PHONY: help setup run test test-all lint bench-dumps bench-evals planted planted-off bench-reward bench-ppo bench-plan bench-load
 
 help:
 	@echo "make run          install, then run $(RECIPE) from raw input to report"
@@ -17,6 +17,7 @@ help:
 	@echo "make bench-evals  evaluation against lm-evaluation-harness"
 	@echo "make bench-reward training a reward model against TRL's RewardTrainer"
 	@echo "make bench-plan   knowing what is stale against DVC"
+	@echo "make bench-load   what stays true under load and when things break"
 	@echo "make bench-ppo    a step of PPO against the last PPOTrainer of TRL"
 
 setup: $(INSTALLED)
@@ -69,6 +70,9 @@ bench-dumps: setup
 
 bench-ppo: setup
 	$(BIN)/python -m tests.bench.ppo
+
+bench-load: setup
+	$(BIN)/python -m tests.bench.load
 
 bench-plan: setup
 	$(BIN)/python -m tests.bench.plan

@@ -9,22 +9,30 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from flows.options import HERE, Json, Workspace, say
+from flows.options import HERE, Json, Shared, Workspace, say
 from karma.errors import InputError, WorkspaceError
+from karma.shared import SharedStore, open_store
 from karma.store import Store
 
 if TYPE_CHECKING:
     from karma.upkeep.holdings import Item
 
 
-def verify(workspace: Workspace = HERE, as_json: Json = False) -> int:
+def verify(workspace: Workspace = HERE, shared: Shared = "", as_json: Json = False) -> int:
     """Read the whole store again: artefacts, records, references; end with 1 if one is damaged.
+
+    With a store that machines share, that one is read, and what is damaged is taken away from it.
 
     Example: karma verify --workspace .karma
     """
+    from karma.upkeep import shared as there
+    from karma.upkeep.verify import silent
     from karma.upkeep.verify import verify as check
 
-    found = check(Store(workspace), _progress if sys.stderr.isatty() else _quiet)
+    store = _opened(workspace, shared)
+    told = _progress if sys.stderr.isatty() else silent
+    is_shared = isinstance(store, SharedStore)
+    found = there.verify(store, told) if isinstance(store, SharedStore) else check(store, told)
     if as_json:
         print(json.dumps(found.document(), indent=1))
         return 1 if found.findings else 0
@@ -34,15 +42,29 @@ def verify(workspace: Workspace = HERE, as_json: Json = False) -> int:
     accepted = f", {found.accepted} of them accepted" if found.accepted else ""
     print(
         f"{found.artefacts} artefacts ({readable(found.bytes)}), {found.records} records"
-        f"{accepted}, {found.references} references: {len(found.findings) or 'nothing'} damaged."
+        f"{accepted}, {found.references} references, read in {found.seconds:.1f} s: "
+        f"{len(found.findings) or 'nothing'} damaged."
     )
-    if found.findings:
+    if found.findings and is_shared:
+        say("What was damaged was taken away: karma run makes it again, or shares it again.")
+    elif found.findings:
         say("Delete what is damaged, a whole folder of objects/: karma run makes it again.")
     return 1 if found.findings else 0
 
 
-def _quiet(done: int, of: int) -> None:
-    """Nobody watches."""
+def _opened(workspace: Path, shared: str) -> Store:
+    """A workspace that is there, or one that is made to be the cache of a shared store.
+
+    Raises WorkspaceError if there is none.
+    """
+    store = open_store(workspace, shared)
+    if isinstance(store, SharedStore):
+        store.create()
+    elif not (store.root / "objects").is_dir():
+        raise WorkspaceError(
+            f"workspace {workspace}", "there is none", "Name another with --workspace."
+        )
+    return store
 
 
 def _progress(done: int, of: int) -> None:
@@ -51,6 +73,7 @@ def _progress(done: int, of: int) -> None:
 
 def gc(
     workspace: Workspace = HERE,
+    shared: Shared = "",
     apply: Annotated[
         bool, typer.Option("--apply", help="Remove what is listed; without it nothing is.")
     ] = False,
@@ -71,19 +94,28 @@ def gc(
     """List what no recipe and no kept run needs; with --apply, remove it.
 
     A recipe needs what it last made or used, and all that this was made from. Safe beside a run.
+    With a store that machines share, that one is looked through, for the recipes of all workspaces.
 
     Example: karma gc --apply
     """
     from karma.upkeep import containing as search
     from karma.upkeep import gc as collector
+    from karma.upkeep import shared as there
     from karma.upkeep.holdings import Holdings
 
-    store = _there(workspace)
+    store = _opened(workspace, shared)
     forgotten = tuple(forget or ())
     _refuse_unknown(store, forgotten)
-    holdings = Holdings(store, forgotten)
+    if isinstance(store, SharedStore):
+        holdings: Holdings = there.SharedHoldings(store, forgotten)
+    else:
+        holdings = Holdings(store, forgotten)
     items = search.find(holdings, containing) if containing else holdings.unneeded()
-    removed = collector.remove(store, items, forgotten) if apply else []
+    removed = []
+    if apply and isinstance(store, SharedStore):
+        removed = there.remove(store, items, forgotten)
+    elif apply:
+        removed = collector.remove(store, items, forgotten)
     if as_json:
         freed = sum(item.bytes for item in removed)
         listed = [asdict(item) for item in items]
@@ -94,21 +126,18 @@ def gc(
     return 0
 
 
-def _there(workspace: Path) -> Store:
-    """A workspace that is there. Raises WorkspaceError if there is none."""
-    store = Store(workspace)
-    if not (store.root / "objects").is_dir():
-        raise WorkspaceError(
-            f"workspace {workspace}", "there is none", "Name another with --workspace."
-        )
-    return store
-
-
 def _refuse_unknown(store: Store, recipes: tuple[str, ...]) -> None:
-    known = store.recipes()
+    if not recipes:
+        return
+    if isinstance(store, SharedStore):
+        from karma.upkeep.shared import recipes as named
+
+        known = {name: f" on {d['host']} in {d['folder']}" for name, d in named(store).items()}
+    else:
+        known = dict.fromkeys(store.recipes(), "")
     for recipe in recipes:
         if recipe not in known:
-            names = ", ".join(known) or "none"
+            names = ", ".join(f"{name}{where}" for name, where in known.items()) or "none"
             raise InputError(f"--forget {recipe}", "no such recipe ran here", f"Known: {names}.")
 
 
@@ -144,6 +173,7 @@ def keep(
         bool, typer.Option("--release", help="Keep it no longer; nothing is removed by this.")
     ] = False,
     workspace: Workspace = HERE,
+    shared: Shared = "",
 ) -> int:
     """Protect a run from karma gc: its report, and all that this was made from.
 
@@ -151,7 +181,7 @@ def keep(
     """
     from karma.upkeep import keep as keeper
 
-    store = _there(workspace)
+    store = _opened(workspace, shared)
     if name is None:
         for document in keeper.kept(store):
             _print_kept(document, "kept")

@@ -18,6 +18,7 @@ from prefect.client.schemas.filters import (
     FlowRunFilterStateType,
 )
 from prefect.client.schemas.objects import State, StateType
+from prefect.context import TagsContext
 from prefect.exceptions import TerminationSignal
 from prefect.futures import PrefectFuture
 from prefect.logging.handlers import APILogHandler
@@ -26,7 +27,7 @@ from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
 from karma import history, registry
 from karma.dag import Dag, build
-from karma.errors import CheckError, StageError
+from karma.errors import CheckError, SharedStoreError, StageError
 from karma.journal import settle_dead
 from karma.lineage import graph, page
 from karma.plan import Plan, known_extents, plan
@@ -98,7 +99,9 @@ def _submit(run: Run, names: list[str], futures: Futures) -> None:
         above = [futures[n] for n in dict.fromkeys(node.inputs.values()) if n in futures]
         stage = TASKS[node.stage].with_options(task_run_name=name)
         wait: list[Any] = [allow_failure(f) for f in above] if name == "report" else list(above)
-        futures[name] = stage.submit(run, name, wait_for=wait)
+        # Each task would ask the server for a slot of each tag; of many at once it refuses some.
+        with TagsContext(current_tags=set()):
+            futures[name] = stage.submit(run, name, wait_for=wait)
 
 
 def execute(run: Run, uri: str) -> Run:
@@ -122,6 +125,7 @@ def execute(run: Run, uri: str) -> Run:
         _note(run, lambda: _end(run))
     finally:
         run.close()
+        _release(run)
     sender.finish(10.0)
     return run
 
@@ -142,6 +146,14 @@ def _flow(run: Run) -> None:
             run.console.say(f"{reason}; what was made stands")
     if not run.ended:
         raise StageError(f"{reason}; run the same command again to go on")
+
+
+def _release(run: Run) -> None:
+    """Tell a store that machines share what is needed of it from now on."""
+    try:
+        run.store.release()
+    except SharedStoreError as error:
+        run.console.say(f"{error} What this run made is claimed there for a day; run it again.")
 
 
 def _note(run: Run, write: Callable[[], None]) -> None:

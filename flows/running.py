@@ -81,14 +81,18 @@ def run(
 def reconciled(found: Work, store: Store) -> Work:
     """What a run will do once a store that machines share has been asked, if there is one.
 
-    Raises SharedStoreError if there is something to do and that store cannot be used.
+    Raises SharedStoreError if that store cannot be used.
     """
     if not isinstance(store, SharedStore):
         return found
     if found.those("yes", "maybe"):
         store.remote.check()
-        return found
     dag = found.plan.dag
+    while not store.claim(e.key for e in found.plan.entries.values() if e.key is not None):
+        # karma gc has removed something since it was looked up.
+        found = work(make_plan(dag.recipe, dag.settings, store), found.selection)
+    if found.those("yes", "maybe"):
+        return found
     if _agree(found.plan, store):
         return found
     return work(make_plan(dag.recipe, dag.settings, store), found.selection)
@@ -122,6 +126,7 @@ def say_nothing_ran(found: Work, store: Store) -> None:
     for entry in found.plan.entries.values():
         if entry.key is not None and entry.node.id in chosen:
             store.use(dag.recipe, entry.node.id, entry.key)
+    store.release()
     which = "" if found.selection.whole else f" of {found.selection.words}"
     print(f"{dag.recipe}: all {len(chosen)} instances{which} are up to date; nothing ran.")
 

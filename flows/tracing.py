@@ -91,21 +91,18 @@ def diff(
     return 0
 
 
-def logs(instance: Instance, workspace: Workspace = HERE) -> int:
-    """What a stage printed, the last time that it ran.
+def logs(instance: Instance, workspace: Workspace = HERE, shared: Shared = "") -> int:
+    """What a stage printed, the last time that it ran, on whichever machine it ended.
 
     Example: karma logs policy/reddit/context/0
     """
     from karma.errors import InputError
+    from karma.logs import find
 
-    store = Store(workspace)
-    for recipe in store.recipes():
-        key = store.last_try(recipe, instance)
-        folder = store.log_folder(instance.split("/")[0], key) if key else None
-        for name in ("output.txt", "log.txt"):
-            if folder is not None and (folder / name).exists():
-                sys.stdout.write((folder / name).read_text(encoding="utf-8", errors="replace"))
-                return 0
-    raise InputError(
-        f"instance {instance}", f"it never ran in {workspace}", "karma plan lists instances."
-    )
+    found = find(open_store(workspace, shared), instance)
+    if found is None:
+        raise InputError(
+            f"instance {instance}", f"it never ran in {workspace}", "karma plan lists instances."
+        )
+    sys.stdout.write(found)
+    return 0

@@ -16,6 +16,7 @@ do not count as code.
 
 import ast
 import hashlib
+from contextlib import suppress
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -152,8 +153,20 @@ def _parse_once(path: Path, _time: int, _size: int) -> tuple[str, frozenset[str]
     """As ``_parse``; the time and size make an edited file another one."""
     written: list[str] = []
     imports: set[str] = set()
-    _write(ast.parse(path.read_bytes()), written, imports)
+    _write(_tree(path.read_bytes()), written, imports)
     return hashlib.sha256(",".join(written).encode()).hexdigest(), frozenset(imports)
+
+
+def _tree(source: bytes) -> ast.Module:
+    """The syntax tree of a module.
+
+    CPython up to 3.11.7 counts the depth of all threads' trees in one place (its issue 106905), and
+    may take another thread's for a fault of this one's. Then nothing is wrong but the count.
+    """
+    for _ in range(99):
+        with suppress(SystemError):
+            return ast.parse(source)
+    return ast.parse(source)
 
 
 def _write(value: Any, written: list[str], imports: set[str]) -> None:

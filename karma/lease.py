@@ -53,7 +53,7 @@ class Leases:
         if words is not None and words["owner"] != owner:
             raise HeldError(words["holder"])
         mine = f"leases/{key}/{last + 1:06d}"
-        words = {"holder": _self(), "owner": owner, "token": uuid.uuid4().hex, "ttl": self.ttl}
+        words = {"holder": myself(), "owner": owner, "token": uuid.uuid4().hex, "ttl": self.ttl}
         stands = json.loads(self._storage.create(mine, json.dumps(words).encode()))
         if stands["token"] != words["token"]:
             raise HeldError(stands["holder"])
@@ -94,6 +94,7 @@ class Leases:
                 self._storage.write(name, json.dumps({**words, "beat": beat}).encode())
 
 
-def _self() -> str:
+def myself() -> str:
+    """This process, for a person on another machine."""
     since = time.strftime("%Y-%m-%d %H:%M:%S")
     return f"pid {os.getpid()} on {socket.gethostname()} since {since}"

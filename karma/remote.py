@@ -7,6 +7,7 @@ Layout below its URL:
     runs/<key>.json             the MLflow run that made the record's artefact
     leases/<key>/<n>            who is at work on a key (``lease``)
     failed/<key>.txt            what the last job printed that failed on a worker of a pool
+    needs/ claims/ kept/        who needs what, for ``karma gc`` (``claims``)
 
 The object is uploaded first, its record is created last and only if there is none: across hosts, a
 key is committed once. What a kill leaves of an upload has no manifest and no record. What comes
@@ -18,9 +19,12 @@ import json
 import os
 import threading
 import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from karma.claims import Claims
 from karma.errors import InputError, SharedStoreError
 from karma.lease import TTL, Leases
 from karma.storage import Storage
@@ -35,8 +39,10 @@ class Remote:
     def __init__(self, storage: Storage, leases: Leases) -> None:
         self.address = storage.address
         self.leases = leases
-        self._storage = storage
+        self.claims = Claims(storage, leases)
+        self.storage = storage
         self._lock = threading.Lock()
+        self._epoch: str | None = None
         self._listed: dict[str, set[str]] | None = None
         self._records: dict[str, Record] = {}
         self._objects: set[str] | None = None
@@ -45,9 +51,9 @@ class Remote:
     def check(self) -> None:
         """Raise SharedStoreError unless it can be written, and creates a file only once."""
         name = f"probe/{uuid.uuid4().hex}"
-        self._storage.create(name, b"first")
-        stands = self._storage.create(name, b"second")
-        self._storage.delete(name)
+        self.storage.create(name, b"first")
+        stands = self.storage.create(name, b"second")
+        self.storage.delete(name)
         if stands != b"first":
             raise SharedStoreError(
                 f"store {self.address}",
@@ -55,17 +61,65 @@ class Remote:
                 "Two hosts could commit one key: name a storage that does, such as S3.",
             )
 
+    # What was listed, and whether it still holds
+
+    def epoch(self) -> str:
+        """The last collection when this process first asked, before it listed anything."""
+        with self._lock:
+            if self._epoch is None:
+                self._epoch = self.claims.epoch()
+            return self._epoch
+
+    def look_again(self) -> bool:
+        """Wait while ``karma gc`` removes; False if what was listed before has to be again."""
+        now = self.claims.epoch()
+        with self._lock:
+            before, self._epoch = self._epoch, now
+            if before != now:
+                self._forget()
+        return before in (now, None)
+
+    def _forget(self) -> None:
+        self._listed, self._objects = None, None
+        self._records.clear()
+
+    @contextmanager
+    def closed(self) -> Iterator[Callable[[], None]]:
+        """As ``Claims.closed``: while no run looks for anything new, what stands is listed anew."""
+        with self.claims.closed() as check:
+            self._begin_anew("")
+            try:
+                yield check
+            finally:
+                self._begin_anew(None)
+
+    def _begin_anew(self, epoch: str | None) -> None:
+        with self._lock:
+            self._epoch = epoch
+            self._forget()
+
     # Records
+
+    def records(self) -> list[Record]:
+        """All records as they are now."""
+        names = self.storage.names("records")
+        with self._lock:
+            lacking = [n for n in names if PurePosixPath(n).stem not in self._records]
+            for name, data in self.storage.read_all(lacking).items():
+                self._records[PurePosixPath(name).stem] = self._parsed(name, data)
+            found = [self._records.get(PurePosixPath(name).stem) for name in names]
+        return [record for record in found if record is not None]
 
     def record(self, stage: str, key: str, cached: set[str]) -> Record | None:
         """The record of a key as far as it was listed when this process first asked.
 
         Records are fetched by the stage, side by side, but for those that are ``cached``.
         """
+        self.epoch()
         with self._lock:
             if self._listed is None:
                 self._listed = {}
-                for name in self._storage.names("records"):
+                for name in self.storage.names("records"):
                     path = PurePosixPath(name)
                     self._listed.setdefault(path.parent.name, set()).add(path.stem)
             listed = self._listed.get(stage, set())
@@ -82,35 +136,58 @@ class Remote:
 
     def _fetch_records(self, stage: str, keys: set[str]) -> None:
         names = {_record(stage, key): key for key in keys if key not in self._records}
-        for name, data in self._storage.read_all(names).items():
-            self._records[names[name]] = json.loads(data)
+        for name, data in self.storage.read_all(names).items():
+            self._records[names[name]] = self._parsed(name, data)
+
+    def _parsed(self, name: str, data: bytes) -> Record:
+        try:
+            document = json.loads(data)
+        except ValueError:
+            document = None
+        if not isinstance(document, dict):
+            raise SharedStoreError(
+                f"store {self.address}",
+                f"{name} is damaged: no JSON object",
+                "karma verify with this store takes it away; what it told is made again.",
+            )
+        return document
 
     def share(self, record: Record, folder: Path) -> Record:
         """Upload an artefact and create its record; the record that stands.
 
         One that stands although its artefact is gone is replaced.
         """
+        self.epoch()
+        while True:
+            standing = self._share(record, folder)
+            # A collection may have begun before the record stood, and taken what it points to.
+            if self.look_again():
+                break
+        with self._lock:
+            self._records[record["key"]] = standing
+        return standing
+
+    def _share(self, record: Record, folder: Path) -> Record:
         name = _record(record["stage"], record["key"])
         data = json.dumps(record, indent=1, sort_keys=True).encode()
         self._upload(record["digest"], folder)
-        standing: Record = json.loads(self._storage.create(name, data))
+        standing = self._parsed(name, self.storage.create(name, data))
         if standing["digest"] != record["digest"] and not self.holds(standing["digest"]):
-            self._storage.write(name, data)
-            standing = json.loads(data)
-        with self._lock:
-            self._records[record["key"]] = standing
+            self.storage.write(name, data)
+            standing = record
         return standing
 
     # Artefacts
 
     def holds(self, digest: str) -> bool:
         """Whether it should have an artefact whole; ``download`` finds out."""
+        self.epoch()
         with self._lock:
             if digest in self._lost:
                 return False
             if self._objects is None:
-                self._objects = self._storage.folders("objects")
-            if digest not in self._objects and self._storage.exists(_manifest(digest)):
+                self._objects = self.storage.folders("objects")
+            if digest not in self._objects and self.storage.exists(_manifest(digest)):
                 self._objects.add(digest)
             return digest in self._objects
 
@@ -119,7 +196,7 @@ class Remote:
 
         From then on this process takes it for gone, and a new commit uploads it again.
         """
-        manifest = self._storage.read(_manifest(digest))
+        manifest = self.storage.read(_manifest(digest))
         whole = manifest is not None and hashlib.sha256(manifest).hexdigest() == digest
         if whole and manifest is not None:
             files: Files = json.loads(manifest)
@@ -129,10 +206,10 @@ class Remote:
             with self._lock:
                 self._lost.add(digest)
             return False
-        for name in self._storage.names(f"objects/{digest}/log"):
+        for name in self.storage.names(f"objects/{digest}/log"):
             relative = name.removeprefix(f"objects/{digest}/")
             if _inside(relative):
-                self._storage.download(name, folder / relative)
+                self.storage.download(name, folder / relative)
         return True
 
     def _fetch(self, digest: str, name: str, folder: Path, expected: dict[str, Any]) -> bool:
@@ -141,7 +218,7 @@ class Remote:
             return False
         path = folder / name
         try:
-            self._storage.download(f"objects/{digest}/{name}", path)
+            self.storage.download(f"objects/{digest}/{name}", path)
         except FileNotFoundError:
             return False
         with path.open("rb") as file:
@@ -151,7 +228,7 @@ class Remote:
     def _upload(self, digest: str, folder: Path) -> None:
         """Copy an artefact there, its manifest last, unless it is there; and its logs."""
         lost = digest in self._lost
-        there = set() if lost else set(self._storage.names(f"objects/{digest}"))
+        there = set() if lost else set(self.storage.names(f"objects/{digest}"))
         whole = _manifest(digest) in there
         for path in sorted(folder.rglob("*")):
             name = path.relative_to(folder).as_posix()
@@ -159,34 +236,55 @@ class Remote:
             if path.is_file() and name != "manifest.json" and wanted:
                 remote = f"objects/{digest}/{name}"
                 if not (name.startswith("log/") and remote in there):
-                    self._storage.upload(path, remote)
+                    self.storage.upload(path, remote)
         if not whole:
-            self._storage.write(_manifest(digest), (folder / "manifest.json").read_bytes())
+            self.storage.write(_manifest(digest), (folder / "manifest.json").read_bytes())
         with self._lock:
             self._lost.discard(digest)
             if self._objects is not None:
                 self._objects.add(digest)
 
-    # The MLflow run of a key
+    # What goes
+
+    def remove(self, records: list[tuple[str, str]], digests: list[str]) -> None:
+        """Remove records (stage, key), then artefacts; to be called while the gate is closed.
+
+        Cut off anywhere, it leaves no record whose artefact it took.
+        """
+        self.storage.delete_all(_record(stage, key) for stage, key in records)
+        self.storage.delete_all(f"runs/{key}.json" for _, key in records)
+        self.take(digests)
+
+    def take(self, digests: list[str]) -> None:
+        """Remove artefacts, the manifests first: a record that stands is then of a missing one."""
+        self.storage.delete_all(map(_manifest, digests))
+        for digest in digests:
+            self.storage.delete_folder(f"objects/{digest}")
+
+    # The log and the MLflow run of a key
+
+    def log(self, digest: str, key: str) -> bytes | None:
+        """What the job of a key printed, if it made an artefact."""
+        return self.storage.read(f"objects/{digest}/log/{key}/output.txt")
 
     def mlflow_run(self, key: str) -> dict[str, str] | None:
         """The MLflow run that made the artefact of ``key``, on whichever host."""
-        data = self._storage.read(f"runs/{key}.json")
+        data = self.storage.read(f"runs/{key}.json")
         return None if data is None else json.loads(data)
 
     def set_mlflow_run(self, key: str, document: dict[str, str]) -> None:
         """Tell the other hosts which MLflow run made the artefact of ``key``."""
-        self._storage.write(f"runs/{key}.json", json.dumps(document).encode())
+        self.storage.write(f"runs/{key}.json", json.dumps(document).encode())
 
     # The output of a job that failed elsewhere
 
     def failed(self, key: str) -> bytes | None:
         """What the last job of ``key`` printed that failed on a worker of a pool."""
-        return self._storage.read(f"failed/{key}.txt")
+        return self.storage.read(f"failed/{key}.txt")
 
     def set_failed(self, key: str, output: bytes) -> None:
         """Keep what a job printed for the run that waits for it."""
-        self._storage.write(f"failed/{key}.txt", output)
+        self.storage.write(f"failed/{key}.txt", output)
 
 
 def connect(url: str) -> Remote:

@@ -5,10 +5,13 @@ not there yet. fsspec is imported with the first request, so that naming a store
 Credentials come from the environment, as the storage's own tools read them.
 """
 
+import hashlib
 import os
 import time
 import uuid
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
@@ -16,6 +19,8 @@ from karma.address import USER, public
 from karma.errors import SharedStoreError
 
 T = TypeVar("T")
+THREADS = 8
+BLOCK = 8 * 2**20  # bytes that are read at once to be hashed
 WAITS = (0.2, 0.5, 1.0, 2.0, 4.0, 8.0)  # seconds between tries; a client may have its own as well
 # What is the same at the next try. Named, because a storage's own errors need its library.
 LASTING = ("PermissionError", "NoCredentialsError", "PartialCredentialsError", "NoRegionError")
@@ -58,20 +63,57 @@ class Storage:
             if trouble:
                 raise trouble[0]
 
-        self._patiently("read", once)
+        if lacking:
+            self._patiently("read", once)
         return found
 
     def names(self, folder: str) -> list[str]:
         """The files below a folder at any depth, relative to the storage."""
+        return list(self.sizes(folder))
+
+    def sizes(self, folder: str) -> dict[str, int]:
+        """The files below a folder at any depth, relative to the storage, with their bytes."""
         try:
-            found = self._patiently("list", lambda: self._files.find(self._path(folder)))
+            found = self._patiently(
+                "list", lambda: self._files.find(self._path(folder), detail=True)
+            )
         except FileNotFoundError as error:
             raise self._told("list", error) from error
         root = self._path("")
-        names = [path.removeprefix(root).lstrip("/") for path in found]
+        named = {path.removeprefix(root).lstrip("/"): about for path, about in found.items()}
         # A folder that is made meanwhile may be listed itself; hidden files are half written.
-        inside = [name for name in names if name.startswith(f"{folder}/" if folder else "")]
-        return [name for name in inside if not PurePosixPath(name).name.startswith(".")]
+        return {
+            name: int(about["size"] or 0)
+            for name, about in named.items()
+            if name.startswith(f"{folder}/" if folder else "")
+            and not PurePosixPath(name).name.startswith(".")
+        }
+
+    def modified(self, name: str) -> float | None:
+        """When a file was written last, in seconds since the epoch by the storage's clock."""
+        try:
+            when = self._patiently("read", lambda: self._files.modified(self._path(name)))
+        except FileNotFoundError:
+            return None
+        return float(when.timestamp())
+
+    def now(self) -> float:
+        """Seconds since the epoch by the storage's clock."""
+        name = f"probe/{uuid.uuid4().hex}"
+        self.write(name, b"")
+        when = self.modified(name)
+        self.delete(name)
+        assert when is not None, "nobody else knows its name"
+        return when
+
+    def sha256(self, name: str) -> str:
+        """The SHA-256 of a file, read piece by piece. Raises FileNotFoundError."""
+
+        def once() -> str:
+            with self._files.open(self._path(name), "rb", block_size=BLOCK) as file:
+                return hashlib.file_digest(file, "sha256").hexdigest()
+
+        return self._patiently("read", once)
 
     def folders(self, folder: str) -> set[str]:
         """The names of what lies in a folder."""
@@ -111,9 +153,23 @@ class Storage:
 
         def once() -> None:
             if self._files.exists(self._path(name)):
-                self._files.rm_file(self._path(name))
+                with suppress(FileNotFoundError):  # another was faster
+                    self._files.rm_file(self._path(name))
 
         self._patiently("write", once)
+
+    def delete_all(self, names: Iterable[str]) -> None:
+        """Remove those of some files that are there, side by side."""
+        with ThreadPoolExecutor(THREADS) as pool:
+            list(pool.map(self.delete, names))
+
+    def delete_folder(self, name: str) -> None:
+        """Remove all files below a folder, and on a disk the folders."""
+        self.delete_all(self.names(name))
+        if self._local:
+            for folder, _, _ in os.walk(self._path(name), topdown=False):
+                with suppress(OSError):  # another process writes there again
+                    Path(folder).rmdir()
 
     def upload(self, path: Path, name: str) -> None:
         """Copy a local file there; until it is whole it may be seen in part, or not at all."""
@@ -121,7 +177,12 @@ class Storage:
         def once() -> None:
             if self._local:
                 Path(self._path(name)).parent.mkdir(parents=True, exist_ok=True)
-            self._files.put_file(str(path), self._path(name))
+            try:
+                self._files.put_file(str(path), self._path(name))
+            except FileNotFoundError as error:
+                if path.exists():  # another process removed its folder; this is tried again
+                    raise ConnectionError(f"the folder of {name} is gone") from error
+                raise
 
         self._patiently("write", once)
 

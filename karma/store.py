@@ -32,7 +32,7 @@ import os
 import shutil
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -175,6 +175,14 @@ class Store:
         """As ``record``, and what another machine has committed this moment is found, too."""
         return self.record(stage, key)
 
+    def records(self) -> Iterator[dict[str, Any]]:
+        """Every record, those that a forced run replaced before the ones that stand."""
+        paths = sorted((self.root / "records").rglob("*.json"), key=lambda path: -len(path.parts))
+        for path in paths:
+            record = read_json(path)
+            if record is not None:  # another process may have removed it
+                yield record
+
     def share(self, record: dict[str, Any]) -> dict[str, Any]:
         """Let a record be known to other machines; the record that stands."""
         return record
@@ -209,8 +217,9 @@ class Store:
         record = {"stage": stage, "key": key, "digest": digest, "files": files, **facts}
         with self.held():  # an object that no record points to yet is no rubbish
             self._place(out, digest, key)
-            standing = self.record(stage, key)
-            if standing is not None and self.intact(standing["digest"]) and not replace:
+            # As far as it is known here: other machines are asked when it is shared.
+            standing = self.own_record(stage, key)
+            if standing is not None and self.here(standing["digest"]) and not replace:
                 record = standing
             else:
                 if standing is not None and standing["digest"] != digest:
@@ -339,6 +348,29 @@ class Store:
     def wait(self, stage: str, key: str) -> None:
         """Wait until the machine that holds ``key`` is done with it, or dead."""
 
+    def claim(self, keys: Iterable[str]) -> bool:  # noqa: ARG002 - only other machines need it
+        """Tell that a run uses keys, before it looks for their records."""
+        return True
+
+    def release(self) -> None:
+        """Tell that what was claimed is not used any more, but for what references point to."""
+
+    # What is kept
+
+    def kept(self) -> list[dict[str, Any]]:
+        """What ``karma keep`` protects."""
+        found = map(read_json, (self.root / "kept").glob("*.json"))
+        return [document for document in found if document is not None]
+
+    def set_kept(self, document: dict[str, Any]) -> None:
+        """Protect the artefact of ``digest`` and all behind it."""
+        path = self.root / "kept" / f"{document['digest']}.json"
+        write_atomically(path, json.dumps(document).encode())
+
+    def unkeep(self, digest: str) -> None:
+        """Protect it no longer."""
+        (self.root / "kept" / f"{digest}.json").unlink(missing_ok=True)
+
     # References and small notes
 
     def ref(self, recipe: str, instance: str) -> dict[str, Any] | None:
@@ -372,11 +404,10 @@ class Store:
 
     def recipes(self) -> list[str]:
         """The recipes that were ever run here, the latest first."""
-        tries = self.root / "tries"
-        last = {
-            folder.name: max(path.stat().st_mtime for path in folder.rglob("*.json"))
-            for folder in tries.glob("*")
-        }
+        last: dict[str, float] = {}
+        for folder in (*self.root.glob("tries/*"), *self.root.glob("refs/*")):
+            times = [path.stat().st_mtime for path in folder.rglob("*.json")]
+            last[folder.name] = max([*times, last.get(folder.name, 0.0)])
         return sorted(last, key=lambda name: last[name], reverse=True)
 
     def mlflow_run(self, key: str) -> dict[str, str] | None:

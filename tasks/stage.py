@@ -180,6 +180,7 @@ def _source(run: Run, node: Node) -> Outcome:
 
 def _stage(run: Run, node: Node) -> Outcome:
     key, _ = _key(run, node)
+    run.store.claim([key])
     with run.store.held():
         run.journal.use(key)
         record = run.store.record(node.stage, key)
@@ -218,6 +219,7 @@ def _build(run: Run, node: Node, forced: bool = False) -> Outcome:
         if name in run.outcomes:
             _restore(run, run.dag.nodes[name])
     key, document = _key(run, node)
+    store.claim([key])
 
     def waiting(holder: str) -> None:
         if not run.wait:

@@ -43,6 +43,7 @@ def work(root: Path, url: str, run: str) -> None:
     journal = Journal(store, run, print)
     ends = {**RUN_ENDS, "keys": [run]}
     journal.open(parent(run), {**ends, "status": "KILLED"})
+    store.claim(["k"])
     with store.lock("k", print):
         record = store.latest("base", "k")
         if record is None or not store.fetch(record["digest"]):
@@ -50,6 +51,7 @@ def work(root: Path, url: str, run: str) -> None:
                 _make(store, journal, run)
         else:
             store.share(record)
+    store.release()
     journal.close({**ends, "status": "FINISHED"})
 
 

@@ -144,23 +144,34 @@ class Stack:
         """PostgreSQL as its image starts it: a new cluster, then the script for its databases."""
         home = self.folder / "postgres"
         home.mkdir()
-        user: dict[str, Any] = {"cwd": home}
-        if os.geteuid() == 0:
+        user = self._postgres()
+        if "user" in user:
             shutil.chown(home, "postgres", "postgres")
-            user |= {"user": "postgres", "group": "postgres", "extra_groups": []}
-        data, port = home / "data", str(self.ports["postgres"])
-        made = ["--pgdata", data, "--username", "postgres", "--encoding", "UTF8"]
+        made = ["--pgdata", home / "data", "--username", "postgres", "--encoding", "UTF8"]
         rights = ["--auth-local", "trust", "--auth-host", "scram-sha-256"]
         subprocess.run(
             ["initdb", *made, *rights], check=True, capture_output=True, **self._as(user)
         )
-        where = ["-D", str(data), "-p", port, "-k", str(home), "-c", "listen_addresses=127.0.0.1"]
-        self._spawn("postgres", [f"{POSTGRES}/postgres", *where], **user)
+        self.serve_postgres()
+        script = (DOCKER / "databases.sh").read_text()
+        place = {"PGHOST": str(home), "PGPORT": str(self.ports["postgres"])}
+        subprocess.run(["sh", "-c", script], check=True, **self._as(user, place))
+
+    def serve_postgres(self) -> None:
+        """Start PostgreSQL on the cluster that is there."""
+        home, port = self.folder / "postgres", str(self.ports["postgres"])
+        where = ["-D", str(home / "data"), "-p", port, "-k", str(home)]
+        words = [f"{POSTGRES}/postgres", *where, "-c", "listen_addresses=127.0.0.1"]
+        self._spawn("postgres", words, **self._postgres())
         check = self.services["postgres"]["healthcheck"]["test"][1:]
         self._wait("postgres", [self._native("postgres", word) for word in check])
-        script = (DOCKER / "databases.sh").read_text()
-        place = {"PGHOST": str(home), "PGPORT": port}
-        subprocess.run(["sh", "-c", script], check=True, **self._as(user, place))
+
+    def _postgres(self) -> dict[str, Any]:
+        """As whom and where PostgreSQL runs: it refuses to be root."""
+        user: dict[str, Any] = {"cwd": self.folder / "postgres"}
+        if os.geteuid() == 0:
+            user |= {"user": "postgres", "group": "postgres", "extra_groups": []}
+        return user
 
     def _as(self, user: dict[str, Any], more: dict[str, str] | None = None) -> dict[str, Any]:
         environment = {**self.environment("postgres"), **(more or {})}

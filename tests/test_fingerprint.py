@@ -1,5 +1,7 @@
 """Fingerprints: what counts as a change, and what does not."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -87,3 +89,25 @@ def test_every_karma_module_that_a_stage_imports_at_run_time_is_in_its_code():
     )
     ran = subprocess.run([sys.executable, "-c", listing], stdout=subprocess.PIPE, check=True)
     assert set(eval(ran.stdout)) <= set(code("karma.dumps.job"))
+
+
+def test_a_module_that_another_thread_parses_at_the_same_time_has_its_digest_all_the_same():
+    program = """
+import gc, threading, time
+from karma import fingerprint
+gc.callbacks.append(lambda *_: time.sleep(0))  # as a finalizer that lets another thread go on
+gc.set_threshold(50)
+source = b"def one(a, b): return [a, (b, {a: b})]\\n" * 40
+wrong = []
+def work():
+    for _ in range(100):
+        try:
+            fingerprint._tree(source)
+        except SystemError as error:
+            wrong.append(error)
+threads = [threading.Thread(target=work) for _ in range(3)]
+[thread.start() for thread in threads]
+[thread.join() for thread in threads]
+assert not wrong, wrong
+"""
+    subprocess.run([sys.executable, "-c", program], check=True)

@@ -138,3 +138,13 @@ def test_a_run_that_is_cancelled_on_prefects_page_leaves_no_process(tmp_path):
     wait_until(lambda: not processes(tmp_path), 10)
     require_clean_run(tmp_path)
     assert states(tmp_path)["RUNNING"] == 0
+
+
+def test_tasks_carry_no_tag_for_which_each_would_ask_the_server_for_a_slot(tmp_path):
+    ran = karma("run", str(SMOKE), "--only", "world", "--set", SHORT, workspace=tmp_path)
+    assert ran.returncode == 0, ran.stderr
+    with closing(sqlite3.connect(tmp_path / "prefect" / "prefect.db")) as database:
+        tasks = [tags for (tags,) in database.execute("select tags from task_run")]
+        (flow,) = [tags for (tags,) in database.execute("select tags from flow_run")]
+    assert set(tasks) == {"[]"}
+    assert "pid " in flow  # by which the next run knows whether it is dead

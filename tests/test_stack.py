@@ -215,17 +215,33 @@ def test_a_schedule_fires_a_dump_appears_and_only_what_it_touches_runs(stack, la
     require_told(stack, store, first.ran + second.ran)
 
 
-def require_told(stack: Stack, store: Store, made: int) -> None:
-    """MLflow's server shows the runs, and what they attached lies in the storage."""
+def told_by_prefect(stack: Stack) -> list[str]:
+    """The states of the deployment's runs that have begun, as Prefect's page names them."""
+    api = f"{stack.url('prefect')}/api"
+    headers = {"Authorization": login("prefect"), "Prefect-Csrf-Client": "test"}
+    token = httpx.get(f"{api}/csrf-token", params={"client": "test"}, headers=headers).json()
+    headers["Prefect-Csrf-Token"] = token["token"]
+    asked = {"sort": "START_TIME_ASC", "flow_runs": {"start_time": {"is_null_": False}}}
+    runs = httpx.post(f"{api}/flow_runs/filter", headers=headers, json=asked, timeout=30).json()
+    return [run["state_name"] for run in runs if run["deployment_id"] is not None]
+
+
+def told_by_mlflow(stack: Stack) -> list[dict]:
+    """The recipe's runs as MLflow's page shows them."""
     asked = {"headers": {"Authorization": login("mlflow")}, "timeout": 30}
     address = f"{stack.url('mlflow')}/api/2.0/mlflow"
     name = {"experiment_name": "team"}
     found = httpx.get(f"{address}/experiments/get-by-name", params=name, **asked).json()
     wanted = {"experiment_ids": [found["experiment"]["experiment_id"]], "max_results": 1000}
+    return list(httpx.post(f"{address}/runs/search", json=wanted, **asked).json()["runs"])
+
+
+def require_told(stack: Stack, store: Store, made: int) -> None:
+    """MLflow's server shows the runs, and what they attached lies in the storage."""
     # A run waits ten seconds for MLflow; what is left is told by the next ones, each minute. On a
     # busy machine that is little: MLflow hashes a password for each request.
     wait_until(lambda: not Outbox(store.root).waiting(), 600)
-    runs = httpx.post(f"{address}/runs/search", json=wanted, **asked).json()["runs"]
+    runs = told_by_mlflow(stack)
     stages = [tag["value"] for r in runs for tag in r["data"]["tags"] if tag["key"] == "stage"]
     print(f"MLflow: {len(runs)} runs for {made} instances")
     assert stages.count("pipeline") == 2

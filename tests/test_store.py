@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 
 from karma.errors import WorkspaceError
-from karma.lineage.known import records
 from karma.store import Store, write_atomically
 
 FACTS = {"fingerprint": {}, "seconds": 1.0}
@@ -55,7 +54,7 @@ def test_a_forced_commit_takes_the_place_of_a_record_which_is_kept_beside_it(sto
     (store.root / "scratch" / "k" / "out" / "a.txt").write_text("another")
     second = store.commit("base", "k", FACTS, replace=True)
     assert store.record("base", "k")["digest"] == second["digest"] != first["digest"]
-    assert [record["digest"] for record in records(store)] == [first["digest"], second["digest"]]
+    assert [record["digest"] for record in store.records()] == [first["digest"], second["digest"]]
 
 
 def test_an_artefact_with_a_file_gone_is_not_intact_and_a_new_commit_mends_it(store):

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from graphlib import TopologicalSorter
 from typing import Any
 
-from karma.lineage.known import Use, records, uses
+from karma.lineage.known import Use, uses
 from karma.nodes import reached
 from karma.store import Store, read_json
 
@@ -29,14 +29,14 @@ class Ancestry:
         self._below: Links = defaultdict(dict)
         self._files: dict[str, Document] = {}
         self._learn_files(store)
-        for record in records(store):
+        for record in store.records():
             self._learn(record)
 
     def _learn_files(self, store: Store) -> None:
         """The input files that were hashed here, and the simulator's."""
         for path, entry in (read_json(store.root / "sources.json") or {}).items():
             self._files[entry["sha256"]] = {"path": path, "bytes": entry["stat"][0]}
-        for record in records(store):
+        for record in store.records():
             for name, file in record["files"].items() if record["stage"] == "world" else ():
                 self._files[file["sha256"]] = {"path": f"world/{name}", "bytes": file["size"]}
                 self._above[file["sha256"]][record["digest"]] = "world"

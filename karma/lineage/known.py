@@ -6,22 +6,12 @@ Several records may have made the same bytes; any of them says truly what those 
 import contextlib
 import re
 from collections import defaultdict
-from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from karma.errors import InputError
-from karma.store import Store, read_json
-
-
-def records(store: Store) -> Iterator[dict[str, Any]]:
-    """Every record of a store, those that a forced run replaced before the ones that stand."""
-    paths = sorted((store.root / "records").rglob("*.json"), key=lambda path: -len(path.parts))
-    for path in paths:
-        record = read_json(path)
-        if record is not None:  # another process may have removed it
-            yield record
+from karma.store import Store
 
 
 class Use(NamedTuple):
@@ -70,7 +60,7 @@ def find(store: Store, name: str) -> dict[str, Any]:
     elif re.fullmatch(r"[0-9a-f]{6,64}", name):
         found = [
             record
-            for record in records(store)
+            for record in store.records()
             if record["key"].startswith(name) or record["digest"].startswith(name)
         ]
     else:
@@ -93,7 +83,7 @@ class Known:
 
     @cached_property
     def _by_digest(self) -> dict[str, dict[str, Any]]:
-        return {record["digest"]: record for record in records(self._store)}
+        return {record["digest"]: record for record in self._store.records()}
 
     def fingerprint(self, digest: str) -> dict[str, Any] | None:
         """What an artefact was made of, if its record is there."""

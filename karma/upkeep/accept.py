@@ -18,6 +18,7 @@ from typing import Any
 from karma.dag import fingerprint
 from karma.errors import BusyError, InputError, RecipeError
 from karma.fingerprint import Cause, differences, key_of
+from karma.lease import HeldError
 from karma.nodes import Node
 from karma.plan import FRESH, PENDING, Entry, Plan
 from karma.selection import named
@@ -106,6 +107,7 @@ def _prepare(
         raise InputError(
             f"accept {node.id}", "the record of its old artefact is gone", "Run the stage."
         )
+    store.fetch(old["digest"])
     wrong = damage(store, old["digest"])
     if wrong:
         raise InputError(
@@ -144,8 +146,20 @@ def _adopt(recipe: str, store: Store, instance: str, record: dict[str, Any]) -> 
     def busy(holder: str) -> None:
         raise BusyError(f"{instance}: {holder} is building it; wait for it, or stop it first.")
 
-    with store.lock(record["key"], busy), store.held():
-        if not store.adopt(record):
-            return False
-        store.set_ref(recipe, instance, record["key"], record["digest"])
+    store.claim([record["key"], record["accepted"][-1]["from"]])
+    try:
+        with (
+            store.lock(record["key"], busy),
+            store.lease(record["stage"], record["key"]),
+            store.held(),
+        ):
+            if not store.adopt(record):
+                return False
+            store.set_ref(recipe, instance, record["key"], record["digest"])
+    except HeldError as other:
+        raise BusyError(
+            f"{instance}: {other} is building it or has just done so; karma plan tells."
+        ) from other
+    finally:
+        store.release()
     return True

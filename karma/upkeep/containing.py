@@ -18,7 +18,6 @@ from typing import Any
 
 from karma.dumps.privacy import SIMULATED_SALT, salt
 from karma.errors import InputError
-from karma.store import Store
 from karma.upkeep.holdings import Holdings, Item
 from karma.upkeep.needed import Record
 
@@ -63,9 +62,9 @@ def find(holdings: Holdings, name: str) -> list[Item]:
     """The artefacts that hold such rows or are made from them, needed or not."""
     dumps = [record for record in holdings.records if record["stage"] == "dumps"]
     if not dumps:
-        raise InputError(str(holdings.store.root), "it holds no dumps", "Check --workspace.")
+        raise InputError(holdings.place, "it holds no dumps", "Check --workspace and --store.")
     real = any(not record["fingerprint"]["config"]["simulated"] for record in dumps)
-    look = Look(holdings.store, sought(name, real))
+    look = Look(holdings, sought(name, real))
     found = {id(record): HOLDS for record in dumps if look.ranges(record["digest"])}
     digests = {record["digest"] for record in dumps if id(record) in found}
     waiting = [record for record in holdings.records if id(record) not in found]
@@ -92,8 +91,8 @@ def _how(record: Record, digests: set[str], look: "Look") -> str:
 class Look:
     """Looks for rows in the Parquet of artefacts, once each; where files are gone it finds none."""
 
-    def __init__(self, store: Store, what: Sought) -> None:
-        self._store = store
+    def __init__(self, holdings: Holdings, what: Sought) -> None:
+        self._holdings = holdings
         self._what = asdict(what)
         self._ranges: dict[str, set[str]] = {}
         self._holds: dict[str, bool] = {}
@@ -114,12 +113,13 @@ class Look:
     def _rows(self, digest: str, name: str) -> list[tuple[Any, ...]]:
         from karma import sql
 
-        folder = self._store.path(digest)
-        file = folder / f"{name}.parquet"
-        if not file.exists():
-            return []
-        with tempfile.TemporaryDirectory() as temp:
-            connection = sql.connect([folder], Path(temp))
+        with (
+            self._holdings.file(digest, f"{name}.parquet") as file,
+            tempfile.TemporaryDirectory() as temp,
+        ):
+            if file is None:
+                return []
+            connection = sql.connect([file.parent], Path(temp))
             statement = sql.statement(f"upkeep/{name}")
             rows = connection.execute(statement, {"file": sql.plain(file), **self._what}).fetchall()
             connection.close()

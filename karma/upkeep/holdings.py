@@ -1,11 +1,13 @@
 """A store at one moment: what it holds, what that was used for, and who needs it."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from karma.lineage.known import Use, records, uses
+from karma.lineage.known import Use, uses
 from karma.store import Store, read_json
-from karma.upkeep.needed import Needs, Record
+from karma.upkeep.needed import Needs, Record, roots
 from karma.upkeep.verify import size
 
 UNFINISHED = "unfinished"
@@ -37,16 +39,30 @@ class Holdings:
     def __init__(self, store: Store, forgotten: tuple[str, ...] = ()) -> None:
         """``forgotten`` are recipes that nobody will run again."""
         self.store = store
-        self.records = list(records(store))
-        self.needs = Needs(store, self.records, forgotten)
+        self.place = str(store.root)
+        self.records = list(store.records())
+        self.needs = Needs(self.records, roots(store, forgotten), store.kept())
         self.uses = uses(store)
 
     def unneeded(self) -> list[Item]:
         """What nobody needs, by recipe, stage and size."""
         found = self.items({id(r): "" for r in self.records if not self.needs.of(r)})
-        found += [_unrecorded(path) for path in self._without_record()]
-        found += [_unfinished(path) for path in self._left_tries()]
-        return sorted(found, key=_order)
+        return sorted([*found, *self.leftovers()], key=_order)
+
+    def leftovers(self) -> list[Item]:
+        """What no record points to."""
+        found = [unrecorded(p.name, size(p), p.stat().st_mtime) for p in self._without_record()]
+        return [*found, *map(_unfinished, self._left_tries())]
+
+    def size(self, digest: str) -> int:
+        """The bytes of an artefact with its logs."""
+        return size(self.store.path(digest))
+
+    @contextmanager
+    def file(self, digest: str, name: str) -> Iterator[Path | None]:
+        """A file of an artefact while the block lasts, None if it is not there."""
+        path = self.store.path(digest) / name
+        yield path if path.exists() else None
 
     def items(self, how: dict[int, str]) -> list[Item]:
         """The records whose ``id()`` is named, as they are listed."""
@@ -55,7 +71,7 @@ class Holdings:
         for record in self.records:
             if id(record) in how:
                 digest = record["digest"]
-                whole = 0 if digest in sized else size(self.store.path(digest))
+                whole = 0 if digest in sized else self.size(digest)
                 found.append(self._item(record, whole, how[id(record)]))
                 sized.add(digest)
         return sorted(found, key=_order)
@@ -96,9 +112,9 @@ def _order(item: Item) -> tuple[str, str, int, str, str]:
     return (item.recipe, item.stage, -item.bytes, item.instance, item.key)
 
 
-def _unrecorded(path: Path) -> Item:
-    when = path.stat().st_mtime
-    return Item(NOBODY, NOBODY, "without a record", "", path.name, size(path), when)
+def unrecorded(digest: str, whole: int, when: float) -> Item:
+    """An artefact that no record points to."""
+    return Item(NOBODY, NOBODY, "without a record", "", digest, whole, when)
 
 
 def _unfinished(path: Path) -> Item:

@@ -1,31 +1,29 @@
 """What is kept: artefacts that ``karma gc`` leaves alone, with all that they were made from."""
 
-import json
 import time
 from typing import Any
 
 from karma.errors import InputError
 from karma.lineage.known import find
-from karma.store import Store, read_json, write_atomically
+from karma.store import Store
 
 
 def kept(store: Store) -> list[dict[str, Any]]:
     """What is kept, oldest first: ``name`` as it was given, stage, key, digest, ``at`` (UTC)."""
-    paths = (store.root / "kept").glob("*.json")
-    found = [document for path in paths if (document := read_json(path)) is not None]
-    return sorted(found, key=lambda document: str(document["at"]))
+    return sorted(store.kept(), key=lambda document: str(document["at"]))
 
 
 def keep(store: Store, name: str) -> dict[str, Any]:
     """Keep a run, known by its report, or any other artefact. Raises InputError if it is gone."""
+    store.claim([find(store, name)["key"]])
     with store.held():
-        record = find(store, name)
+        record = find(store, name)  # karma gc of another machine may have removed it
         if not store.intact(record["digest"]):
             raise InputError(name, "its files are gone", "Run its recipe again, then keep it.")
         document = {part: record[part] for part in ("stage", "key", "digest")}
         document |= {"name": name, "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}
-        path = store.root / "kept" / f"{record['digest']}.json"
-        write_atomically(path, json.dumps(document).encode())
+        store.set_kept(document)
+    store.release()
     return document
 
 
@@ -38,7 +36,7 @@ def release(store: Store, name: str) -> dict[str, Any]:
     if len(found) != 1:
         reason = "more than one is kept by it" if found else "nothing is kept by that name"
         raise InputError(name, reason, "karma keep lists what is kept, with its digest.")
-    (store.root / "kept" / f"{found[0]['digest']}.json").unlink(missing_ok=True)
+    store.unkeep(found[0]["digest"])
     return found[0]
 
 

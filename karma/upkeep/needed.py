@@ -18,7 +18,6 @@ from typing import Any
 from karma.errors import WorkspaceError
 from karma.lineage.known import refs
 from karma.store import Store, read_json
-from karma.upkeep.keep import kept
 
 Record = dict[str, Any]
 
@@ -26,8 +25,13 @@ Record = dict[str, Any]
 class Needs:
     """For each record and artefact of a store, who needs it."""
 
-    def __init__(self, store: Store, records: list[Record], forgotten: Iterable[str] = ()) -> None:
-        """``forgotten`` are recipes that nobody will run again."""
+    def __init__(
+        self,
+        records: list[Record],
+        roots: Iterable[tuple[str, str]],
+        kept: Iterable[dict[str, Any]],
+    ) -> None:
+        """``roots`` are the keys that somebody needs by themselves, and who."""
         self.keys: dict[str, set[str]] = defaultdict(set)
         self.digests: dict[str, set[str]] = defaultdict(set)
         self._by_key: dict[str, list[Record]] = defaultdict(list)
@@ -38,9 +42,9 @@ class Needs:
             if record["stage"] == "world":
                 for file in record["files"].values():
                     self._by_digest[file["sha256"]].append(record)
-        for key, who in _roots(store, set(forgotten)):
+        for key, who in roots:
             self._need(self._by_key[key], who)
-        for document in kept(store):
+        for document in kept:
             self.digests[document["digest"]].add(f"kept {document['name']}")
             self._need(self._by_digest[document["digest"]], f"kept {document['name']}")
 
@@ -62,8 +66,11 @@ class Needs:
                 waiting.extend(r for r in self._by_digest[digest] if who not in self.keys[r["key"]])
 
 
-def _roots(store: Store, forgotten: set[str]) -> Iterator[tuple[str, str]]:
-    """The keys that somebody needs by themselves, and who."""
+def roots(store: Store, forgotten: Iterable[str] = ()) -> Iterator[tuple[str, str]]:
+    """The keys of a workspace that somebody needs by themselves, and who.
+
+    ``forgotten`` are recipes that nobody will run again.
+    """
     for (recipe, _), path in refs(store).items():
         ref = read_json(path)
         if ref is not None and recipe not in forgotten:

@@ -5,6 +5,7 @@ what ``karma gc`` removes meanwhile is not told as damage.
 """
 
 import contextlib
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
@@ -20,10 +21,11 @@ from karma.upkeep.damage import damage
 
 Record = dict[str, Any]
 Progress = Callable[[int, int], None]
+LookUp = Callable[[str, str], Record | None]
 THREADS = 4  # hashing lets go of the interpreter's lock; more do not make a disk faster
 
 
-def _silent(done: int, of: int) -> None:
+def silent(done: int, of: int) -> None:
     """Report to nobody."""
 
 
@@ -48,6 +50,7 @@ class Verified:
     accepted: int
     references: int
     findings: list[Finding]
+    seconds: float
 
     def document(self) -> dict[str, Any]:
         """As ``karma verify --json`` prints it."""
@@ -57,7 +60,7 @@ class Verified:
 Names = dict[str, tuple[str, ...]]
 
 
-def verify(store: Store, progress: Progress = _silent) -> Verified:
+def verify(store: Store, progress: Progress = silent) -> Verified:
     """Read everything again. ``progress`` is told how many artefacts are done, of how many.
 
     Raises WorkspaceError if there is no workspace.
@@ -66,6 +69,7 @@ def verify(store: Store, progress: Progress = _silent) -> Verified:
         raise WorkspaceError(
             f"workspace {store.root}", "there is none", "Name another with --workspace."
         )
+    began = time.monotonic()
     names = {key: tuple(f"{u.recipe}:{u.instance}" for u in us) for key, us in uses(store).items()}
     references = refs(store)
     findings = _references(store, references)
@@ -86,6 +90,7 @@ def verify(store: Store, progress: Progress = _silent) -> Verified:
         accepted=sum(bool(record.get("accepted")) for record in records.values()),
         references=len(references),
         findings=findings,
+        seconds=time.monotonic() - began,
     )
 
 
@@ -122,13 +127,17 @@ def _record(store: Store, path: Path) -> tuple[Record | None, list[str]]:
         if record is None:
             return None, []
         stage = path.relative_to(store.root / "records").parts[0]
-        return record, _contradictions(store, record, stage, path.stem.split("-")[0])
+        return record, contradictions(record, stage, path.stem.split("-")[0], store.record)
     except (WorkspaceError, KeyError, TypeError) as error:
         reason = "a field is missing" if isinstance(error, KeyError) else "it is no record"
         return None, [reason]
 
 
-def _contradictions(store: Store, record: Record, stage: str, key: str) -> list[str]:
+def contradictions(record: Record, stage: str, key: str, look_up: LookUp) -> list[str]:
+    """What is wrong with a record that lies in the place of ``stage`` and ``key``.
+
+    ``look_up`` finds another by both. Raises KeyError or TypeError if it is no record.
+    """
     found = []
     if (record["stage"], record["key"]) != (stage, key):
         found.append("it lies in the place of another")
@@ -136,17 +145,17 @@ def _contradictions(store: Store, record: Record, stage: str, key: str) -> list[
         found.append("its fingerprint is not what its key was made of")
     if digest_of(record["files"]) != record["digest"]:
         found.append("its files are not those of its artefact")
-    return found + _acceptance(store, record)
+    return found + _acceptance(record, look_up)
 
 
-def _acceptance(store: Store, record: Record) -> list[str]:
+def _acceptance(record: Record, look_up: LookUp) -> list[str]:
     """What an accepted record says of the one that it came from must be so, while that stands."""
     steps = record.get("accepted", [])
     if not steps:
         return []
     if not all(step["because"].strip() for step in steps):
         return ["it was accepted without a reason"]
-    before = store.record(record["stage"], steps[-1]["from"])
+    before = look_up(record["stage"], steps[-1]["from"])
     if before is None or before["digest"] != record["digest"]:
         return []  # a forced run may have replaced it
     causes = differences(before["fingerprint"], record["fingerprint"])
