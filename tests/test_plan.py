@@ -157,7 +157,7 @@ def test_the_document_of_the_plan_has_the_fields_of_the_contract(filled):
         (["plan", SMOKE], " fresh."),
         (["why", SMOKE, "labels"], "labels is FRESH."),
         (["lineage", SMOKE, "base:humor", "--html", "page.html"], "page.html: written."),
-        (["verify"], " references: nothing damaged."),
+        (["verify"], " s: nothing damaged."),
         (["gc"], "0 listed; --apply removes 0, 0 B."),
         (["keep"], ""),
     ],
