@@ -180,7 +180,7 @@ class Sender:
         inputs = [_dataset(d) for d in entry.get("datasets", [])]
         if inputs:
             client.log_inputs(run_id, datasets=inputs)
-        self._metrics(client, run_id, entry, model, again)
+        self._metrics(client, run, entry, model, again)
         _attach(client, run_id, entry.get("artifacts", []))
         known = {"run": run_id, "experiment": experiment, "model": model or ""}
         for key in entry["keys"]:
@@ -266,11 +266,12 @@ class Sender:
     def _metrics(
         self,
         client: mlflow.MlflowClient,
-        run_id: str,
+        run: Run,
         entry: dict[str, Any],
         model: str | None,
         again: bool,
     ) -> None:
+        run_id = run.info.run_id
         metrics = [
             Metric(
                 name,
@@ -287,7 +288,7 @@ class Sender:
         if entry.get("series"):
             metrics += list(_series(Path(entry["series"])))
         if again:
-            metrics = lacking(client, run_id, metrics)
+            metrics = lacking(client, run, metrics)
         for start in range(0, len(metrics), BATCH):
             client.log_batch(run_id, metrics=metrics[start : start + BATCH])
 
@@ -400,15 +401,15 @@ def _series(path: Path) -> Iterator[Metric]:
             yield Metric(name, value, int(seconds * 1000), step)
 
 
-def lacking(client: mlflow.MlflowClient, run_id: str, metrics: list[Metric]) -> list[Metric]:
+def lacking(client: mlflow.MlflowClient, run: Run, metrics: list[Metric]) -> list[Metric]:
     """Those of some metrics that a run does not have yet.
 
     MLflow on PostgreSQL refuses a batch with one of a model's that it has (seen with 3.17.2).
     """
     there = {
         (name, found.timestamp, found.step)
-        for name in client.get_run(run_id).data.metrics
-        for found in client.get_metric_history(run_id, name)
+        for name in run.data.metrics
+        for found in client.get_metric_history(run.info.run_id, name)
     }
     return [m for m in metrics if (m.key, m.timestamp, m.step) not in there]
 

@@ -77,7 +77,7 @@ def test_a_metric_that_a_run_has_is_not_sent_to_it_again(store, database):
     (run,) = runs(database, "lacking")
     known = [Metric("loss", 2.0, 1000, 1), Metric("spearman", 0.5, 2, 0)]
     more = [Metric("loss", 1.0, 2000, 2), Metric("pearson", 0.5, 2, 0)]
-    assert lacking(client(database), run.info.run_id, [*known, *more]) == more
+    assert lacking(client(database), run, [*known, *more]) == more
 
 
 def test_an_entry_that_was_sent_but_not_ticked_off_does_not_arrive_twice(store, database):
