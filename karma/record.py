@@ -285,10 +285,10 @@ class Sender:
             )
             for name, value in names.clean(entry.get("metrics", {}))
         ]
+        if again:
+            metrics = lacking(run, metrics)
         if entry.get("series"):
             metrics += list(_series(Path(entry["series"])))
-        if again:
-            metrics = lacking(client, run, metrics)
         for start in range(0, len(metrics), BATCH):
             client.log_batch(run_id, metrics=metrics[start : start + BATCH])
 
@@ -401,17 +401,12 @@ def _series(path: Path) -> Iterator[Metric]:
             yield Metric(name, value, int(seconds * 1000), step)
 
 
-def lacking(client: mlflow.MlflowClient, run: Run, metrics: list[Metric]) -> list[Metric]:
-    """Those of some metrics that a run does not have yet.
+def lacking(run: Run, metrics: list[Metric]) -> list[Metric]:
+    """Those of the metrics that are no series that a run does not have yet; nothing is asked.
 
     MLflow on PostgreSQL refuses a batch with one of a model's that it has (seen with 3.17.2).
     """
-    there = {
-        (name, found.timestamp, found.step)
-        for name in run.data.metrics
-        for found in client.get_metric_history(run.info.run_id, name)
-    }
-    return [m for m in metrics if (m.key, m.timestamp, m.step) not in there]
+    return [metric for metric in metrics if metric.key not in run.data.metrics]
 
 
 def flush(store: Store, uri: str, say: Callable[[str], None], seconds: float = 15.0) -> int:
