@@ -180,7 +180,7 @@ class Sender:
         inputs = [_dataset(d) for d in entry.get("datasets", [])]
         if inputs:
             client.log_inputs(run_id, datasets=inputs)
-        self._metrics(client, run_id, entry, model)
+        self._metrics(client, run, entry, model, again)
         _attach(client, run_id, entry.get("artifacts", []))
         known = {"run": run_id, "experiment": experiment, "model": model or ""}
         for key in entry["keys"]:
@@ -264,8 +264,14 @@ class Sender:
         return known if known is not None and known["uri"] == self._address else None
 
     def _metrics(
-        self, client: mlflow.MlflowClient, run_id: str, entry: dict[str, Any], model: str | None
+        self,
+        client: mlflow.MlflowClient,
+        run: Run,
+        entry: dict[str, Any],
+        model: str | None,
+        again: bool,
     ) -> None:
+        run_id = run.info.run_id
         metrics = [
             Metric(
                 name,
@@ -279,6 +285,8 @@ class Sender:
             )
             for name, value in names.clean(entry.get("metrics", {}))
         ]
+        if again:
+            metrics = lacking(run, metrics)
         if entry.get("series"):
             metrics += list(_series(Path(entry["series"])))
         for start in range(0, len(metrics), BATCH):
@@ -391,6 +399,14 @@ def _series(path: Path) -> Iterator[Metric]:
         step, seconds = document.pop("step"), document.pop("time")
         for name, value in names.clean(document):
             yield Metric(name, value, int(seconds * 1000), step)
+
+
+def lacking(run: Run, metrics: list[Metric]) -> list[Metric]:
+    """Those of the metrics that are no series that a run does not have yet; nothing is asked.
+
+    MLflow on PostgreSQL refuses a batch with one of a model's that it has (seen with 3.17.2).
+    """
+    return [metric for metric in metrics if metric.key not in run.data.metrics]
 
 
 def flush(store: Store, uri: str, say: Callable[[str], None], seconds: float = 15.0) -> int:

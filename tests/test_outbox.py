@@ -9,7 +9,7 @@ import pytest
 
 from karma.address import public
 from karma.outbox import Outbox
-from karma.record import Sender, flush, prepare
+from karma.record import Sender, flush, lacking, prepare
 from karma.store import Store
 from tasks.entries import SMALL, readable
 from tests.small import wait_until
@@ -65,6 +65,16 @@ def test_a_run_arrives_with_its_parent_data_sets_models_metrics_and_links(store,
     history = client(database).get_metric_history(policy.info.run_id, "loss")
     assert [(m.step, m.value) for m in history] == [(1, 2.0), (2, 1.0)]
     assert policy.info.status == "FINISHED"
+
+
+def test_a_metric_that_a_run_has_is_not_sent_to_it_again(store, database):
+    from mlflow.entities import Metric
+
+    put(store, stage("reward/lacking/0", "k8", experiment="lacking"))
+    assert flush(store, database, lambda _: None, seconds=120) == 0
+    (run,) = runs(database, "lacking")
+    known, more = Metric("spearman", 0.5, 2, 0), Metric("pearson", 0.5, 2, 0)
+    assert lacking(run, [known, more]) == [more]
 
 
 def test_an_entry_that_was_sent_but_not_ticked_off_does_not_arrive_twice(store, database):
