@@ -30,7 +30,8 @@ from tests.serving import DROPPED, LOST
 
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")
 FEW, ALL = 11, 1
-steps = pytest.mark.parametrize("step", [FEW, pytest.param(ALL, marks=pytest.mark.slow)])
+EACH = pytest.param(ALL, marks=[pytest.mark.slow, pytest.mark.long])
+steps = pytest.mark.parametrize("step", [FEW, EACH])
 stores = pytest.mark.parametrize("shared", [False, True], ids=["alone", "shared"])
 
 

@@ -95,6 +95,7 @@ def send(root: Path, uri: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(1500)  # each process imports MLflow
 @pytest.mark.parametrize("fate", [DROPPED, LOST])
 def test_killed_at_any_request_to_mlflow_the_next_run_tells_all_once(quick, tmp_path, fate):

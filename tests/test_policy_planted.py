@@ -43,7 +43,7 @@ def gains(root: Path, seed: int) -> dict[str, float]:
 
 
 @pytest.mark.slow
-@pytest.mark.study
+@pytest.mark.long
 @pytest.mark.timeout(7200)
 def test_context_raises_the_true_fit_of_replies_and_random_does_not(tmp_path, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")

@@ -55,7 +55,7 @@ def interval(values: np.ndarray) -> tuple[float, float]:
 
 
 @pytest.mark.slow
-@pytest.mark.study
+@pytest.mark.long
 @pytest.mark.timeout(3600)
 def test_what_sees_more_of_what_matters_predicts_better_in_every_step(tmp_path):
     found = spearman(tmp_path, ("metadata", "context", "reply", "random"))
@@ -68,7 +68,7 @@ def test_what_sees_more_of_what_matters_predicts_better_in_every_step(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.study
+@pytest.mark.long
 @pytest.mark.timeout(3600)
 def test_without_an_effect_of_context_seeing_it_does_not_help(tmp_path):
     # The number of turns shows a reply's depth, so what depth is worth is switched off as well.

@@ -297,6 +297,7 @@ def test_a_cell_of_rloo_is_another_one_and_keeps_what_it_uses():
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(1500)  # 76 processor seconds, which a busy machine stretches
 def test_a_small_study_by_rloo_ends_with_a_report_that_says_so(tmp_path):
     few = ["reward.variants={random: {}}", "policy.variants=[random]", "policy.exposures=[reddit]"]

@@ -417,6 +417,7 @@ def end(run: subprocess.Popen) -> list[str]:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(900)
 def test_two_machines_run_one_recipe_at_once_and_gc_of_one_takes_nothing_of_the_other(
     server, tmp_path

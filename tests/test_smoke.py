@@ -91,7 +91,15 @@ CHANGED = ("policy.kl_coef=0.3", "policy.episodes=640", "policy.checkpoint_every
 SIGNALS = {"ctrl_c": signal.SIGINT, "sigterm": signal.SIGTERM}
 
 
-@pytest.mark.parametrize("how", ["kill_the_main_process", "kill_the_whole_tree", *SIGNALS])
+@pytest.mark.parametrize(
+    "how",
+    [
+        pytest.param("kill_the_main_process", marks=pytest.mark.long),
+        "kill_the_whole_tree",
+        pytest.param("ctrl_c", marks=pytest.mark.long),
+        "sigterm",
+    ],
+)
 def test_ended_in_the_middle_of_policy_it_leaves_nothing_behind_and_goes_on(copy, how):
     command = [KARMA, "run", str(SMOKE), *settings(*CHANGED), "--workspace", str(copy)]
     child = subprocess.Popen(command, stderr=subprocess.DEVNULL)

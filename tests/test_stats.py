@@ -163,6 +163,7 @@ def test_holms_p_values_are_those_of_the_paper():
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_the_tests_keep_their_size_when_nothing_differs():
     rng = np.random.default_rng(0)
     trials, permuted, midp = 1000, 0, 0
@@ -178,6 +179,7 @@ def test_the_tests_keep_their_size_when_nothing_differs():
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_holm_keeps_the_familys_error_and_not_only_each_tests():
     rng = np.random.default_rng(2)
     trials, family, wrong = 1000, 8, 0
@@ -189,6 +191,7 @@ def test_holm_keeps_the_familys_error_and_not_only_each_tests():
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_the_bootstrap_by_group_covers_the_truth_and_the_one_by_item_does_not():
     rng = np.random.default_rng(3)
     trials, hits, naive = 400, 0, 0
@@ -206,6 +209,7 @@ def test_the_bootstrap_by_group_covers_the_truth_and_the_one_by_item_does_not():
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("seeds", [5, 10])
 def test_t_intervals_over_seeds_cover_the_truth(seeds):
     rng = np.random.default_rng(1)
