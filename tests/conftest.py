@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -94,3 +95,14 @@ def server() -> Iterator["Server"]:
 
         s3fs.S3FileSystem().mkdir(BUCKET)
         yield serving
+
+
+@pytest.fixture(params=["s3", "file"])
+def url(request, tmp_path) -> str:
+    """A store that machines share, on S3 and in a folder."""
+    if request.param == "file":
+        return f"file://{tmp_path}/shared"
+    request.getfixturevalue("server")
+    from tests.s3 import BUCKET
+
+    return f"s3://{BUCKET}/{uuid.uuid4().hex}"

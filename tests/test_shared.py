@@ -31,14 +31,6 @@ pytestmark = [
 ]
 
 
-@pytest.fixture(params=["s3", "file"])
-def url(request, tmp_path) -> str:
-    if request.param == "file":
-        return f"file://{tmp_path}/shared"
-    request.getfixturevalue("server")
-    return f"s3://{BUCKET}/{uuid.uuid4().hex}"
-
-
 @pytest.fixture
 def s3(server) -> str:
     return f"s3://{BUCKET}/{uuid.uuid4().hex}"

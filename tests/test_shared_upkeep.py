@@ -31,14 +31,6 @@ from tests.test_shared import machine
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")
 
 
-@pytest.fixture(params=["s3", "file"])
-def url(request, tmp_path) -> str:
-    if request.param == "file":
-        return f"file://{tmp_path}/shared"
-    request.getfixturevalue("server")
-    return f"s3://{BUCKET}/{uuid.uuid4().hex}"
-
-
 @pytest.fixture
 def folder(tmp_path) -> str:
     return f"file://{tmp_path}/shared"
@@ -344,7 +336,7 @@ def test_what_verify_took_is_missing_on_a_machine_that_does_not_have_it(shared, 
     assert plan("smoke", load(SMOKE, []), shared).entries["labels"].state == FRESH
 
 
-def test_an_author_is_followed_through_the_shared_store(study, folder, tmp_path):  # noqa: F811
+def test_an_author_is_followed_through_the_shared_store(study, folder, tmp_path):  # noqa: F811 - the fixture
     store = machine(study.root, folder)
     for record in list(Store.records(store)):
         store.share(record)

@@ -33,7 +33,7 @@ from karma.policy.prompts import chosen, generator
 from karma.policy.recipe import PolicyRecipe
 from karma.policy.rewards import Reward, ask, shape
 from karma.policy.rollout import Rollout
-from karma.policy.study import Study, kept_samples
+from karma.policy.study import Study, kept_samples, tell_and_steer
 
 # In a checkpoint's folder, written last: what TRL does not know of.
 PROGRESS = "progress.json"
@@ -242,15 +242,8 @@ class Trainer(RLOOTrainer):
         alarms.watch(progress.alarms, progress.curves, recipe)
         told = {name: value for name, value in row.items() if name != "step"}
         self.job.metrics(step, **told, **{"seconds/step": seconds})
-        if step % max(1, recipe.steps // 20) == 0:
-            shown = ("reward/raw", "gold", "kl", "kl/coef", "length")
-            line = ", ".join(f"{name} {row[name]:.3f}" for name in shown)
-            print(f"policy: step {step} of {recipe.steps}: {line}", flush=True)
-        if recipe.kl_target is not None:
-            progress.kl_coef = ppo.next_coefficient(
-                progress.kl_coef, row["kl"], recipe.kl_target, recipe.kl_horizon, recipe.batch
-            )
-            self.beta = progress.kl_coef
+        tell_and_steer(recipe, progress, row)
+        self.beta = progress.kl_coef
         if step == recipe.steps or step % recipe.samples_every == 0:
             progress.samples += kept_samples(study, step)
         self.job.progress(step, recipe.steps, "steps")

@@ -1,9 +1,11 @@
-"""All that a run works with, and the replies to fixed prompts that it keeps."""
+"""All that a run works with, and what it does between steps, whatever the algorithm."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from karma.policy import ppo
+from karma.policy.checkpoint import Progress
 from karma.policy.faults import NotFiniteError
 from karma.policy.memory import Budget
 from karma.policy.models import ActorCritic
@@ -88,3 +90,16 @@ def kept_samples(study: Study, step: int) -> list[dict[str, Any]]:
         {"step": step, "prompt": prompt.text, "reply": text}
         for prompt, text in zip(prompts, texts, strict=True)
     ]
+
+
+def tell_and_steer(recipe: PolicyRecipe, progress: Progress, row: dict[str, Any]) -> None:
+    """Print a line of a step now and then, and set the price of KL for the next one."""
+    step = row["step"]
+    if step % max(1, recipe.steps // 20) == 0:
+        shown = ("reward/raw", "gold", "kl", "kl/coef", "length")
+        line = ", ".join(f"{name} {row[name]:.3f}" for name in shown)
+        print(f"policy: step {step} of {recipe.steps}: {line}", flush=True)
+    if recipe.kl_target is not None:
+        progress.kl_coef = ppo.next_coefficient(
+            progress.kl_coef, row["kl"], recipe.kl_target, recipe.kl_horizon, recipe.batch
+        )

@@ -4,12 +4,12 @@ import torch
 
 from karma.errors import StageError
 from karma.jobs import Job
-from karma.policy import alarms, checkpoint, points, ppo
+from karma.policy import alarms, checkpoint, points
 from karma.policy.checkpoint import Progress
 from karma.policy.faults import NotFiniteError, Skips
 from karma.policy.rewards import ask
 from karma.policy.step import learn, look
-from karma.policy.study import Study, kept_samples
+from karma.policy.study import Study, kept_samples, tell_and_steer
 
 ADAM_EPS = 1e-5  # Huang et al. 2022, detail 3
 
@@ -82,14 +82,7 @@ def _try_step(
     alarms.watch(progress.alarms, progress.curves, recipe)
     if study.team.rank == 0:
         job.metrics(step, **{k: v for k, v in row.items() if k != "step"}, **log)
-    if step % max(1, recipe.steps // 20) == 0:
-        shown = ("reward/raw", "gold", "kl", "kl/coef", "length")
-        line = ", ".join(f"{name} {row[name]:.3f}" for name in shown)
-        print(f"policy: step {step} of {recipe.steps}: {line}", flush=True)
-    if recipe.kl_target is not None:
-        progress.kl_coef = ppo.next_coefficient(
-            progress.kl_coef, row["kl"], recipe.kl_target, recipe.kl_horizon, recipe.batch
-        )
+    tell_and_steer(recipe, progress, row)
     return None
 
 
