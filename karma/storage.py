@@ -22,6 +22,7 @@ T = TypeVar("T")
 THREADS = 8
 BLOCK = 8 * 2**20  # bytes that are read at once to be hashed
 WAITS = (0.2, 0.5, 1.0, 2.0, 4.0, 8.0)  # seconds between tries; a client may have its own as well
+PATIENCE = 60.0  # seconds after which no further try is made, however long a client's own take
 # What is the same at the next try. Named, because a storage's own errors need its library.
 LASTING = ("PermissionError", "NoCredentialsError", "PartialCredentialsError", "NoRegionError")
 
@@ -241,13 +242,15 @@ class Storage:
 
     def _patiently(self, verb: str, once: Callable[[], T]) -> T:
         """Try until it succeeds; raise what will not pass, in words after the last try."""
+        until = time.monotonic() + PATIENCE
         for wait in (*WAITS, None):
             try:
                 return once()
             except (FileNotFoundError, FileExistsError, SharedStoreError):
                 raise
             except Exception as error:
-                if wait is None or type(error).__name__ in LASTING:
+                last = wait is None or time.monotonic() > until
+                if last or type(error).__name__ in LASTING:
                     raise self._told(verb, error) from error
                 time.sleep(wait)
         raise AssertionError("the last try returns or raises")

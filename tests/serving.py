@@ -27,11 +27,13 @@ class Server:
 
     ``disturb`` says of a request's number what becomes of it: nothing ("") as a rule; a 503
     (REFUSED); no answer, unhandled (DROPPED) or handled (LOST). Answers come ``late`` by seconds.
+    Whoever has the name ``cut_off`` among its credentials is not answered.
     """
 
     def __init__(self, app: Any, environment: dict[str, str]) -> None:
         self.asked: Counter[str] = Counter()
         self.disturb: Callable[[int], str] = lambda _: ""
+        self.cut_off = ""
         self.late = 0.0
         self._app = app
         self._server = make_server("127.0.0.1", 0, self._answer, request_handler=Quiet)
@@ -41,6 +43,8 @@ class Server:
     def _answer(self, environ: dict[str, Any], start: Callable[..., Any]) -> Any:
         self.asked[environ["REQUEST_METHOD"]] += 1
         fate = self.disturb(self.asked.total())
+        if self.cut_off and self.cut_off in environ.get("HTTP_AUTHORIZATION", ""):
+            fate = DROPPED
         if fate in (REFUSED, DROPPED):
             environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
             start("503 Slow Down", [("Content-Length", "0")])

@@ -132,6 +132,15 @@ def test_a_store_that_is_away_at_the_commit_loses_nothing_and_the_next_run_share
     assert other.fetch(other.record("base", "k")["digest"])
 
 
+def test_a_storage_that_stays_away_is_not_waited_for_beyond_a_minute(tmp_path, monkeypatch):
+    monkeypatch.setattr("karma.storage.PATIENCE", 0.1)
+    (tmp_path / "blocked").write_text("in the way")
+    began = time.monotonic()
+    with pytest.raises(SharedStoreError, match="cannot write"):
+        Storage(f"file://{tmp_path}/blocked").write("a", b"1")
+    assert time.monotonic() - began < 2  # all tries would take a quarter of a minute
+
+
 def test_a_storage_that_refuses_every_fifth_request_fails_nothing(server, s3, tmp_path):
     server.disturb = lambda number: REFUSED if number % 5 == 0 else ""
     try:

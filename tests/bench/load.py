@@ -4,6 +4,7 @@
                 time, none lost, none twice, and Prefect shows each as completed
     store       10 processes that want the same keys of one S3 store, each with a workspace
     refusals    3 such processes, the storage refusing every fifth request (503)
+    cut_off     a process that loses the storage in the midst of a job, which another takes over
     month       a run whose clock passes the end of a month (libfaketime; skipped without it)
     postgres    PostgreSQL restarted in the middle of a deployed run (skipped without PostgreSQL)
 
@@ -25,6 +26,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 from karma import history
 from karma.plan import plan
@@ -36,11 +38,13 @@ from tests.bench import measure
 from tests.bench.instances import recipe as recipe_of
 from tests.s3 import BUCKET, s3
 from tests.serving import REFUSED, Server
+from tests.small import wait_until
 
 CELLS, SLOTS = 200, 2
 PROCESSES, FEW = 10, 3
 KEYS = 6
 EVERY = 5
+LEASE = "5"  # seconds without a sign of life after which a job is taken over
 BEFORE = 300  # seconds before midnight at which a run begins
 NAME = "load"
 SALT = {"KARMA_SALT": "pepper"}
@@ -173,22 +177,36 @@ def worker(root: Path, url: str, files: Path, seed: int) -> None:
     print(json.dumps({"ran": ran, "digests": digests, "whole": verify(store).findings == []}))
 
 
-def several(folder: Path, url: str, count: int) -> tuple[list[str], int]:
-    """Let machines that start at once want the same keys; what was made, and how much was read.
-
-    Raises unless all have the same bytes, whole, and the store holds each key once.
-    """
-    files = folder / "dumps"
-    dumps(files, KEYS)
+def start(folder: Path, url: str, number: int, **environment: str) -> subprocess.Popen[bytes]:
+    """A machine, its workspace one of its own."""
     words = [sys.executable, "-m", "tests.bench.load", "worker"]
-    children = [
-        subprocess.Popen(
-            [*words, str(folder / f"w{number}"), url, str(files), str(number)],
-            stdout=subprocess.PIPE,
-        )
-        for number in range(count)
-    ]
-    told = [json.loads(child.communicate(timeout=300)[0]) for child in children]
+    return subprocess.Popen(
+        [*words, str(folder / f"w{number}"), url, str(folder / "dumps"), str(number)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env={**os.environ, **environment},
+    )
+
+
+def end(child: subprocess.Popen[bytes]) -> dict[str, Any]:
+    """What a machine told at its end. Raises if it failed."""
+    said, errors = child.communicate(timeout=300)
+    assert child.returncode == 0, errors.decode()
+    told: dict[str, Any] = json.loads(said)
+    return told
+
+
+def several(folder: Path, url: str, count: int) -> tuple[list[str], int]:
+    """Let machines that start at once want the same keys; what was made, and how much was read."""
+    dumps(folder / "dumps", KEYS)
+    children = [start(folder, url, number) for number in range(count)]
+    told = [end(child) for child in children]
+    agree(told, folder, url)
+    return [name for each in told for name in each["ran"]], count * KEYS
+
+
+def agree(told: list[dict[str, Any]], folder: Path, url: str) -> None:
+    """Raises unless all machines have the same bytes, whole, and the store holds each key once."""
     assert all(each["whole"] for each in told)
     assert all(each["digests"] == told[0]["digests"] for each in told)
     from karma.shared import SharedStore
@@ -199,7 +217,6 @@ def several(folder: Path, url: str, count: int) -> tuple[list[str], int]:
     store.create()
     found = verify_there(store)
     assert (found.findings, found.records) == ([], KEYS)
-    return [name for each in told for name in each["ran"]], count * KEYS
 
 
 def on_one_store(name: str, server: Server, folder: Path, count: int) -> Held:
@@ -235,6 +252,32 @@ def refusals(folder: Path, server: Server) -> Held:
         server.disturb = lambda _: ""
     what = f"{held.what}, {len(refused)} of them refused"
     return Held(held.name, what, held.seconds, held.wanted, held.made)
+
+
+def cut_off(folder: Path, server: Server) -> Held:
+    """A machine that loses the storage in its first job; it is started again when it has it back."""
+    began = time.monotonic()
+    dumps(folder / "dumps", KEYS)
+    name = "cut-off"
+    url = f"s3://{BUCKET}/{name}"
+    alone = start(folder, url, 0, KARMA_LEASE=LEASE, AWS_ACCESS_KEY_ID=name)
+    import s3fs
+
+    files = s3fs.S3FileSystem(use_listings_cache=False)
+    wait_until(lambda: files.exists(f"{BUCKET}/{name}/leases"), 60)
+    server.cut_off = name
+    try:
+        other = end(start(folder, url, 1, KARMA_LEASE=LEASE))
+        _, errors = alone.communicate(timeout=300)
+    finally:
+        server.cut_off = ""
+    assert alone.returncode != 0
+    assert f"store {url}" in errors.decode(), errors.decode()
+    again = end(start(folder, url, 0, KARMA_LEASE=LEASE))
+    agree([other, again], folder, url)
+    assert (len(other["ran"]), again["ran"]) == (KEYS, [])
+    what = "the other made all; the first ended with an error, then took what was made"
+    return Held("cut_off", what, time.monotonic() - began, KEYS, len(other["ran"]))
 
 
 def month(folder: Path) -> Held | None:
@@ -280,7 +323,6 @@ def postgres(folder: Path, server: Server) -> Held | None:
     """PostgreSQL, which holds what Prefect and MLflow know, restarted in a deployed run."""
     from karma.outbox import Outbox
     from tests import test_stack as team
-    from tests.small import wait_until
     from tests.stack import POSTGRES, running
 
     if POSTGRES is None:
@@ -334,6 +376,7 @@ def main(names: list[str]) -> None:
             "cells": cells,
             "store": lambda folder: shared(folder, server),
             "refusals": lambda folder: refusals(folder, server),
+            "cut_off": lambda folder: cut_off(folder, server),
             "month": month,
             "postgres": lambda folder: postgres(folder, server),
         }
