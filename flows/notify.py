@@ -19,7 +19,7 @@ def notify(
 ) -> int:
     """Post to a webhook when a deployed run fails, ends with holes, or does not meet a gate.
 
-    The webhook stands in KARMA_WEBHOOK, as it is a secret; it takes {"text": ...}, as those of
+    The webhook is read from KARMA_WEBHOOK, as it is a secret; it takes {"text": ...}, as those of
     Slack, Mattermost and Google Chat do. Prefect's server keeps it (as a block) and posts. Call
     this once per server; called again, it replaces the webhook.
 

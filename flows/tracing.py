@@ -36,7 +36,7 @@ def lineage(
 ) -> int:
     """What an artefact was made from, up to the dump files, and all that was made from it.
 
-    Files stand with their bytes and SHA-256.
+    Files are listed with their bytes and SHA-256.
 
     Example: karma lineage flows/recipes/smoke.yaml policy/reddit/context/0:humor --html humor.html
     """
