@@ -5,13 +5,15 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-all lint bench-dumps bench-evals planted planted-off bench-reward bench-ppo bench-plan bench-load
+.PHONY: help setup run test test-all lint recipe-page bench-dumps bench-evals planted planted-off bench-reward bench-ppo bench-plan bench-load
 
 help:
+	@echo "make setup        install into .venv, and nothing else"
 	@echo "make run          install, then run $(RECIPE) from raw input to report"
 	@echo "make test         install, then run the tests"
 	@echo "make test-all     the slow tests too, and the servers' (PostgreSQL is needed)"
 	@echo "make lint         ruff, mypy, import-linter, sqlfluff, hadolint"
+	@echo "make recipe-page  docs/recipe.md from the recipe's help texts"
 	@echo "make bench-dumps  dumps, threads and labels against bare tools, peers and themselves"
 	@echo "make planted      the report against a world of known truth (an hour); planted-off: its controls"
 	@echo "make bench-evals  evaluation against lm-evaluation-harness"
@@ -61,6 +63,9 @@ lint: setup
 	$(BIN)/lint-imports
 	$(BIN)/sqlfluff lint sql
 	$(BIN)/hadolint docker/Dockerfile
+
+recipe-page: setup
+	$(BIN)/python -m karma.reference > docs/recipe.md
 
 bench-reward: setup
 	$(BIN)/python -m tests.bench.reward

@@ -23,7 +23,8 @@ def accept(
         typer.Argument(metavar="STAGE", help="A stage, policy/reddit, or one instance; several."),
     ],
     because: Annotated[
-        str, typer.Option("--because", help="Why the change cannot matter; told with the artefact.")
+        str,
+        typer.Option("--because", help="Why the change cannot matter; shown with the artefact."),
     ],
     also: Annotated[
         list[Meaning] | None,

@@ -6,6 +6,7 @@ Nothing heavy is imported before it is needed, so that commands that only read s
 import contextlib
 import os
 import sys
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
 
@@ -22,8 +23,6 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    help="Reward models from Reddit conversations, PPO on them, and what it did. Only what is "
-    "stale runs.",
 )
 
 
@@ -40,12 +39,18 @@ def main() -> None:
     except typer.TyperException as error:
         # An unknown option or a missing argument.
         if str(error):
-            say(f"error: {error} (karma --help)")
+            say(f"error: {error} ({_helped(error)} --help)")
         code = 2
     except OSError as error:
         say(f"error: {_untold(error)}")
         code = 2
     _end(code or 0)
+
+
+def _helped(error: typer.TyperException) -> str:
+    """The command whose help has what the error is about: ``karma run``."""
+    context = getattr(error, "ctx", None)
+    return "karma" if context is None or context.parent is None else f"karma {context.info_name}"
 
 
 def _untold(error: OSError) -> str:
@@ -82,6 +87,24 @@ for command in (
     app.command()(command)
 
 
+def _version(asked: bool) -> None:
+    if asked:
+        print(version("karma-pipeline"))
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    shown: Annotated[
+        bool,
+        typer.Option("--version", callback=_version, is_eager=True, help="Print the version."),
+    ] = False,
+) -> None:
+    """Reward models from Reddit conversations, PPO on them, and what it did. Only what is stale
+    runs.
+    """
+
+
 @app.command()
 def validate(recipe: RecipePath, settings: Settings = None) -> int:
     """Check a recipe alone, in a second, without its inputs.
@@ -97,7 +120,14 @@ def validate(recipe: RecipePath, settings: Settings = None) -> int:
 @app.command()
 def simulate(
     out: Annotated[Path, typer.Argument(help="A new folder.")],
-    settings: Settings = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="Override one key of world, no other; may be repeated, e.g. --set world.seed=1.",
+        ),
+    ] = None,
 ) -> int:
     """Write the simulator's world: dumps, instruction dialogues and benchmarks of known truth.
 
@@ -112,7 +142,9 @@ def simulate(
 
 @app.command()
 def pin(recipe: RecipePath) -> int:
-    """Write the full revision of every hub name into a recipe (asks the hub; untried offline).
+    """Write the full revision of every hub name into a recipe (needs the network).
+
+    Never tried against the real hub.
 
     Example: karma pin flows/recipes/llama-3.2-1b.yaml
     """

@@ -14,7 +14,10 @@ def deploy(
     recipe: RecipePath,
     cron: Annotated[
         str | None,
-        typer.Option(metavar="CRON", help="When it runs; without it, when a person starts it."),
+        typer.Option(
+            metavar="CRON",
+            help="When it runs, in UTC unless --timezone; without it, when started by hand.",
+        ),
     ] = None,
     timezone: Annotated[
         str, typer.Option(metavar="ZONE", help="The schedule's zone, such as Europe/London.")
@@ -24,7 +27,8 @@ def deploy(
         typer.Option(help="What a run does while another of this deployment goes on."),
     ] = "wait",
     pool: Annotated[
-        str, typer.Option(metavar="POOL", help="The work pool; made, of type process, if missing.")
+        str,
+        typer.Option(metavar="POOL", help="The work pool; created, with type process, if missing."),
     ] = "karma",
     settings: Settings = None,
     workspace: Workspace = HERE,
@@ -32,11 +36,11 @@ def deploy(
 ) -> int:
     """Put a recipe on a schedule, as a deployment whose parameters Prefect's page shows.
 
-    With a Prefect server of your own (PREFECT_API_URL or a profile) the deployment stands when the
+    With a Prefect server of your own (PREFECT_API_URL or a profile) the deployment remains when the
     command ends, and the workers of the pool run it. Without one the command serves it on the
-    workspace's server until Ctrl-C. Globs are looked up anew at each run, and a dump that is still
-    being written is left for the next. The pools that the recipe names for stages get a deployment
-    for their jobs, too.
+    workspace's server until Ctrl-C, so give it a terminal of its own. Globs are looked up anew at
+    each run, and a dump that is still being written is left for the next. The pools that the recipe
+    names for stages get a deployment for their jobs, too.
 
     Example: karma deploy flows/recipes/smoke.yaml --cron "0 3 * * *"
     """

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 def verify(workspace: Workspace = HERE, shared: Shared = "", as_json: Json = False) -> int:
     """Read the whole store again: artefacts, records, references; end with 1 if one is damaged.
 
-    With a store that machines share, that one is read, and what is damaged is taken away from it.
+    Of a store that machines share, the shared copy is read, and what is damaged there is removed.
 
     Example: karma verify --workspace .karma
     """
@@ -87,14 +87,16 @@ def gc(
     ] = None,
     forget: Annotated[
         list[str] | None,
-        typer.Option(metavar="RECIPE", help="A recipe that nobody will run again needs nothing."),
+        typer.Option(
+            metavar="RECIPE", help="A recipe that nobody will run again: list what only it needs."
+        ),
     ] = None,
     as_json: Json = False,
 ) -> int:
     """List what no recipe and no kept run needs; with --apply, remove it.
 
     A recipe needs what it last made or used, and all that this was made from. Safe beside a run.
-    With a store that machines share, that one is looked through, for the recipes of all workspaces.
+    A store that machines share is searched instead, for the recipes of all workspaces.
 
     Example: karma gc --apply
     """
@@ -170,7 +172,7 @@ def keep(
         ),
     ] = None,
     release: Annotated[
-        bool, typer.Option("--release", help="Keep it no longer; nothing is removed by this.")
+        bool, typer.Option("--release", help="Stop keeping it; this removes nothing.")
     ] = False,
     workspace: Workspace = HERE,
     shared: Shared = "",

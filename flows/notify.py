@@ -15,13 +15,13 @@ WEBHOOK = "KARMA_WEBHOOK"
 
 def notify(
     workspace: Workspace = HERE,
-    off: Annotated[bool, typer.Option("--off", help="Tell nobody any more.")] = False,
+    off: Annotated[bool, typer.Option("--off", help="Stop posting.")] = False,
 ) -> int:
     """Post to a webhook when a deployed run fails, ends with holes, or does not meet a gate.
 
-    The webhook stands in KARMA_WEBHOOK, as it is a secret; it takes {"text": ...}, as those of
-    Slack, Mattermost and Google Chat do. Prefect's server keeps it (as a block) and posts. Once a
-    server; again, it puts the new webhook in the old one's place.
+    The webhook is read from KARMA_WEBHOOK, as it is a secret; it takes {"text": ...}, as those of
+    Slack, Mattermost and Google Chat do. Prefect's server keeps it (as a block) and posts. Call
+    this once per server; called again, it replaces the webhook.
 
     Example: karma notify
     """
@@ -37,7 +37,7 @@ def notify(
 
         if off:
             notification.remove()
-            print("Nobody is told of deployed runs any more.")
+            print("Deployed runs are no longer posted anywhere.")
             return 0
         place = notification.put(url)
     print(f"{place} posts to the webhook when a deployed run fails, has holes or misses a gate.")

@@ -12,7 +12,12 @@ from karma.store import Store
 
 RecipePath = Annotated[Path, typer.Argument(metavar="RECIPE", help="The recipe's YAML file.")]
 Settings = Annotated[
-    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Put over the recipe.")
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="Override one key of the recipe; may be repeated, e.g. --set policy.lr=1e-5.",
+    ),
 ]
 Workspace = Annotated[
     Path,

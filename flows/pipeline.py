@@ -197,7 +197,7 @@ def _tell_registry(run: Run, made: Plan) -> None:
     try:
         missing = registry.tell(made, run.store)
     except OSError as error:
-        run.console.say(f"MLflow's registry is told by the next run ({error.strerror})")
+        run.console.say(f"the next run reports to MLflow's registry ({error.strerror})")
         return
     if missing and "report" in run.outcomes and not run.failures:
         names = ", ".join(missing)

@@ -39,8 +39,8 @@ def run(
         bool,
         typer.Option(
             "--no-wait",
-            help="Do not wait for what another run is at: leave it and what is made from it out, "
-            "and end with 1.",
+            help="Do not wait for what another run is working on: leave it and what is made from "
+            "it out, and end with 1.",
         ),
     ] = False,
 ) -> int:

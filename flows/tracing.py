@@ -13,6 +13,8 @@ from karma.plan import plan as make_plan
 from karma.shared import open_store
 from karma.store import Store, write_atomically
 
+A_RUN = "A recipe's name, the digest of a report (six digits or more), or a path of a report.json."
+
 
 def lineage(
     recipe: RecipePath,
@@ -34,7 +36,7 @@ def lineage(
 ) -> int:
     """What an artefact was made from, up to the dump files, and all that was made from it.
 
-    Files stand with their bytes and SHA-256.
+    Files are listed with their bytes and SHA-256.
 
     Example: karma lineage flows/recipes/smoke.yaml policy/reddit/context/0:humor --html humor.html
     """
@@ -70,13 +72,16 @@ def _graph(made: Plan, store: Store, instance: str | None) -> dict[str, Any]:
 
 
 def diff(
-    first: Annotated[str, typer.Argument(metavar="A", help="A recipe's name, a report's digest.")],
-    second: Annotated[str, typer.Argument(metavar="B", help="Or the path of a report.json.")],
+    first: Annotated[str, typer.Argument(metavar="A", help=A_RUN)],
+    second: Annotated[str, typer.Argument(metavar="B", help=A_RUN)],
     workspace: Workspace = HERE,
     shared: Shared = "",
     as_json: Json = False,
 ) -> int:
     """Two runs or reports: configuration, code, data, scores with intervals; only what differs.
+
+    A recipe's name is its last run. Two runs of one recipe with other --set are named by their
+    reports' digests: the folder's name in the path that karma run prints last (Report: ...).
 
     Example: karma diff smoke planted
     """
@@ -92,7 +97,10 @@ def diff(
 
 
 def logs(instance: Instance, workspace: Workspace = HERE, shared: Shared = "") -> int:
-    """What a stage printed, the last time that it ran, on whichever machine it ended.
+    """What a stage printed, the last time that it ran.
+
+    Of a store that machines share also what another machine made; what failed there is shown only
+    on that machine.
 
     Example: karma logs policy/reddit/context/0
     """

@@ -1,4 +1,4 @@
-"""A recipe: one YAML file an experiment, its sections named by stage.
+"""A recipe: one YAML file per experiment, its sections named by stage.
 
 Reading one checks everything that can be checked without the inputs: an unknown key is an error
 with the nearest known one, and each mistake is told by its place in the file.
@@ -74,9 +74,9 @@ class Recipe(Section):
     """The whole experiment."""
 
     seeds: Annotated[tuple[Seed, ...], AfterValidator(distinct)] = (0,)
-    """One policy, one start and one reward model of each kind is trained for each seed."""
+    """One policy, one starting policy and one reward model of each kind is trained per seed."""
     compute: Literal["cpu", "cuda"] = "cpu"
-    """Where models are trained and evaluated; ``cuda`` without a card is an error, never a CPU."""
+    """Where models are trained and evaluated; ``cuda`` without a GPU is an error, never a CPU."""
     slots: int | None = Field(default=None, ge=1)
     """How many jobs run at once; by default as many as there are cores, each with 3 GiB of memory
     (part of no key)."""
@@ -222,16 +222,16 @@ def _fields_at(model: type[BaseModel], place: tuple[str | int, ...]) -> tuple[st
     for part in place:
         field = model.model_fields.get(str(part))
         if field is not None:
-            model = _section(field.annotation) or model
+            model = section_of(field.annotation) or model
     return tuple(model.model_fields)
 
 
-def _section(annotation: Any) -> type[BaseModel] | None:
+def section_of(annotation: Any) -> type[BaseModel] | None:
     """The section that a field holds, also below ``| None``, ``dict`` and ``tuple``."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
     if get_origin(annotation) in (dict, tuple, list, Union, types.UnionType):
-        return next((found for a in get_args(annotation) if (found := _section(a))), None)
+        return next((found for a in get_args(annotation) if (found := section_of(a))), None)
     return None
 
 

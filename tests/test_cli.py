@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import subprocess
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -44,6 +45,16 @@ def test_an_unknown_key_is_told_with_the_nearest_one(tmp_path):
     words = refused("run", str(SMOKE), "--set", "policy.kl_cof=1", workspace=tmp_path / "w")
     assert "policy.kl_cof is no known key; did you mean kl_coef?" in words
     assert not (tmp_path / "w").exists()
+
+
+def test_a_wrong_argument_points_to_the_help_of_its_command(tmp_path):
+    assert "(karma run --help)" in refused("run", workspace=tmp_path)
+    assert "(karma validate --help)" in refused("validate", "x", "--odd", workspace=tmp_path)
+    assert "(karma --help)" in refused("rnu", workspace=tmp_path)
+
+
+def test_the_version_is_that_of_the_package():
+    assert command("--version").stdout.strip() == version("karma-pipeline")
 
 
 def test_an_unknown_variant_and_benchmark_are_told(tmp_path):

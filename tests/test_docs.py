@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from karma import reference
 from karma.dumps.columns import CommentColumns, SubmissionColumns
 from karma.evals.catalogue import BENCHMARKS
 from karma.nodes import STAGES
@@ -81,6 +82,11 @@ def test_every_benchmark_is_described():
 
 def test_every_state_of_the_plan_is_explained():
     assert table((PROJECT / "docs" / "trust.md").read_text(), "state") == list(STATES)
+
+
+def test_the_page_of_recipe_fields_is_made_from_the_help_texts():
+    written = (PROJECT / "docs" / "recipe.md").read_text()
+    assert written == reference.page(), "make recipe-page writes docs/recipe.md again"
 
 
 def test_the_page_of_data_shows_valid_recipes_and_every_field_of_a_csv_file():

@@ -20,7 +20,7 @@ class TinyRecipe(Section):
     """How many layers."""
 
     heads: int = Field(default=4, ge=1)
-    """How many attention heads a layer."""
+    """How many attention heads per layer."""
 
     intermediate: int = Field(default=128, ge=8)
     """The width inside the feed-forward blocks."""
@@ -41,7 +41,7 @@ class TinyRecipe(Section):
     """The longest sequence in training; a longer text is cut into pieces of this many tokens."""
 
     batch: int = Field(default=16, ge=1)
-    """Sequences a step."""
+    """Sequences per step."""
 
     lr: float = Field(default=4e-3, gt=0)
     """The highest learning rate; it warms up for a twentieth of the steps, then falls as a cosine

@@ -30,13 +30,13 @@ class PolicyRecipe(Section):
     """How many replies are sampled in all; prompts repeat in a new order when they run out."""
 
     batch: int = Field(default=64, ge=1)
-    """Prompts a step: one reply to each is sampled, scored and learned from."""
+    """Prompts per step: one reply to each is sampled, scored and learned from."""
 
     epochs: int = Field(default=1, ge=1)
     """How often a step's replies are learned from."""
 
     minibatches: int = Field(default=2, ge=1)
-    """Updates an epoch; a step makes ``epochs`` × ``minibatches`` of them."""
+    """Updates per epoch; a step makes ``epochs`` × ``minibatches`` of them."""
 
     lr: float = Field(default=3e-6, gt=0)
     """The learning rate of the first step; it falls linearly to zero over all steps."""
@@ -45,16 +45,16 @@ class PolicyRecipe(Section):
     """Gradients of a larger norm are scaled down to it."""
 
     kl_coef: float = Field(default=0.05, ge=0)
-    """The reward lost for a nat of KL from the starting policy: fixed, or where steering begins."""
+    """The reward lost per nat of KL from the starting policy: fixed, or where steering begins."""
 
     kl_target: float | None = Field(default=6.0, gt=0)
-    """The KL in nats a reply that ``kl_coef`` is steered to; null leaves ``kl_coef`` fixed."""
+    """The KL in nats per reply that ``kl_coef`` is steered to; null leaves ``kl_coef`` fixed."""
 
     kl_horizon: int = Field(default=1000, ge=1)
     """Episodes over which steering moves ``kl_coef`` by at most a fifth, more or less."""
 
     kl_grid: tuple[float, ...] = ()
-    """KLs in nats a reply. The policy that first reaches one is kept, a whole model each, in the
+    """KLs in nats per reply. The policy that first reaches one is kept, a whole model each, in the
     artefact's folder ``kl/``."""
 
     evaluate: Literal["final"] | Annotated[float, Field(gt=0)] = "final"
@@ -62,10 +62,11 @@ class PolicyRecipe(Section):
     ``kl_grid``."""
 
     kl_stop: float | None = Field(default=None, gt=0)
-    """The KL in nats a reply at which the run ends; null: none."""
+    """The KL in nats per reply at which the run ends; null: none."""
 
     kl_stop_update: float | None = Field(default=None, gt=0)
-    """The KL in nats a token from the policy at sampling that ends a step's updates; null: none."""
+    """The KL in nats per token from the policy at sampling that ends a step's updates; null:
+    none."""
 
     gamma: float = Field(default=1.0, gt=0, le=1)
     """What a reward one token later is worth."""
@@ -98,7 +99,7 @@ class PolicyRecipe(Section):
 
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """What the networks compute in; weights and losses stay in single precision. ``auto`` is
-    bfloat16 on a card and float32 on a CPU."""
+    bfloat16 on a GPU and float32 on a CPU."""
 
     temperature: float = Field(default=1.0, gt=0)
     """All logits are divided by it, in sampling and in learning, the reference's too."""
@@ -127,7 +128,7 @@ class PolicyRecipe(Section):
     is halved where memory runs out."""
 
     processes: int = how(1, ge=1)
-    """Processes that share a step's replies, one a card. They make what one would, to rounding."""
+    """Processes that share a step's replies, one per GPU. They make what one would, to rounding."""
 
     samples: int = Field(default=8, ge=1)
     """The first prompts, whose replies are kept from the start, now and then, and from the end."""

@@ -41,7 +41,7 @@ class UnexposedPrompts(Section):
 
 
 class PromptsRecipe(Section):
-    """What the policies are asked, one sub-section an exposure."""
+    """What the policies are asked, one sub-section per exposure."""
 
     reddit: RedditPrompts = RedditPrompts()
     """For policies that have read Reddit."""

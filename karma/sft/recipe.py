@@ -18,7 +18,7 @@ class SftRecipe(Section):
     """The share of steps in which the learning rate rises."""
 
     batch: int = Field(default=8, ge=1)
-    """Replies a step and device."""
+    """Replies per step and device."""
 
     accumulate: int = Field(default=1, ge=1)
     """How many batches are gathered for one update."""

@@ -49,7 +49,7 @@ class WorldRecipe(Section):
     metadata: float = Field(default=0.8, ge=0)
     """Effect of delay, parent's score, depth, hour and subreddit together."""
     length: float = Field(default=0.25, ge=0)
-    """Effect of a reply's length, a standard deviation more."""
+    """Effect of a reply's length, per standard deviation."""
     joke_false: float = Field(default=1.0, ge=0)
     """What a joke gains by telling the myth instead of the truth."""
     noise: float = Field(default=0.5, ge=0)
