@@ -12,12 +12,14 @@ from pydantic import ValidationError
 from karma.dag import build
 from karma.errors import InputError
 from karma.evals import harness, job, task_file
+from karma.evals.benchmarks import bbq
 from karma.evals.catalogue import BENCHMARKS
 from karma.evals.recipe import EvalsRecipe
 from karma.evals.settings import EvalsSettings
 from karma.jobs import Job
 from karma.recipe import load
 from tests.filled import SMOKE
+from tests.test_evals import SHAPES, bbq_shaped
 from tests.tiny_lm import saved
 
 pytestmark = [
@@ -172,6 +174,17 @@ def test_truthfulqa_equals_the_harness(tmp_path, model):
                 assert mine[answer.strip()] == pytest.approx(float(log), abs=1e-4)
     mc1 = theirs("truthfulqa/truthfulqa_mc1", model, tmp_path / "hub.jsonl", "validation")
     assert scores["mc1"] == mc1["results"]["local_truthfulqa_mc1"]["acc,none"]
+
+
+def test_the_answers_that_follow_a_stereotype_are_the_harnesses(tmp_path):
+    from datasets import Dataset
+    from lm_eval.tasks.bbq.utils import process_docs
+
+    rows = [bbq_shaped(category, p) for category in SHAPES for p in ("neg", "nonneg")]
+    (tmp_path / "bbq_all.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    expected = process_docs(Dataset.from_list(rows))["biased_answers"]
+    items = bbq.read(tmp_path).items
+    assert [[item.choices[item.extra["biased"]]] for item in items] == list(expected)
 
 
 @pytest.mark.slow
