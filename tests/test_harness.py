@@ -20,7 +20,7 @@ from karma.jobs import Job
 from karma.recipe import load
 from tests.filled import SMOKE
 from tests.test_evals import SHAPES, bbq_shaped
-from tests.tiny_lm import saved
+from tests.tiny_lm import saved, tiny
 
 pytestmark = [
     # The harness's own, in a development dependency.
@@ -76,6 +76,21 @@ def test_a_task_on_local_files_runs_through_the_harness_into_the_same_files(tmp_
         right = int(np.argmax(item["loglikelihoods"])) == item["gold"]
         assert item["value"] == float(right)
         assert set(item["values"]) == {"acc", "acc_norm"}
+
+
+@pytest.mark.slow
+def test_a_chat_prompt_of_the_harness_is_the_same_every_day(tmp_path, task):
+    made = tiny()
+    made.tokenizer.chat_template = (
+        "{{ strftime_now('%d %b %Y') }}{% for m in messages %} {{ m.content }}{% endfor %}"
+    )
+    for part in (made.model, made.tokenizer):
+        part.save_pretrained(tmp_path / "chat")
+    inputs = {"model": tmp_path / "chat", "data": task.parent}
+    config = {"benchmark": "lm_eval.little", "task": task.name, "settings": {"chat": True}}
+    cell(tmp_path / "out", inputs, harness, **config)
+    prompts = pq.read_table(tmp_path / "out" / "items.parquet")["prompt"].to_pylist()
+    assert all(prompt.startswith("26 Jul 2024 what is ") for prompt in prompts)
 
 
 def test_a_recipe_names_tasks_and_their_files_are_inputs(task):

@@ -20,6 +20,7 @@ from karma.text import render
 SCHEMA = pa.schema(
     {
         "id": pa.string(),
+        "thread": pa.string(),  # a dialogue's opening: what comes from one source
         "split": pa.string(),
         "turns": pa.list_(pa.struct({"role": pa.string(), "text": pa.string()})),
         "prompt": pa.string(),
@@ -74,6 +75,7 @@ def _cut(dialogues: list[instructions.Dialogue]) -> Iterator[dict[str, Any]]:
         seen.add(name)
         yield {
             "id": name,
+            "thread": instructions.key(dialogue[:1])[:16],
             "split": "test" if instructions.held_out(dialogue) else "train",
             "turns": turns,
             "reply": answer[0]["text"] if answer else None,

@@ -127,11 +127,12 @@ def evaluate(cell: Cell, items: list[Item]) -> Result:
     sampled = generate(
         cell.model, prompts, cell.settings, cell.seed, cell.progress, cell.settings.chat
     )
+    written = cell.model.written([prompt.text for prompt in prompts], cell.settings.chat)
     scores = iter(classifier.score(judge, [text for texts in sampled for text in texts.texts]))
     rows = []
-    for item, prompt, texts in zip(items, prompts, sampled, strict=True):
+    for item, prompt, texts in zip(items, written, sampled, strict=True):
         found = [next(scores) for _ in texts.texts]
-        row = Row(item, template=cell.template.name, prompt=prompt.text, cut=texts.cut)
+        row = Row(item, template=cell.template.name, prompt=prompt, cut=texts.cut)
         rows.append(
             replace(
                 row,
