@@ -14,6 +14,7 @@ from flows.headline import conclude
 from flows.options import HERE, RecipePath, Settings, Shared, Workspace, opened, say, short
 from karma import history
 from karma.errors import BusyError, InputError, RecipeError, UserError
+from karma.inputs import setting
 from karma.plan import MISSING, Plan
 from karma.plan import plan as make_plan
 from karma.selection import Work, work
@@ -132,20 +133,26 @@ def say_nothing_ran(found: Work, store: Store) -> None:
 
 
 def refuse_missing(found: Work) -> None:
-    """Inputs that are not there end the run before anything starts."""
-    needed = found.selection.needed(found.plan.dag)
+    """Inputs that are not there end the run before anything starts, told all at once."""
+    dag = found.plan.dag
+    needed = found.selection.needed(dag)
+    told: dict[str, None] = {}
     for entry in found.plan.entries.values():
         source = entry.node.source
         if source is not None and entry.state == MISSING and entry.node.id in needed:
             assert source.path is not None
-            raise InputError(
-                str(source.path),
-                _missing(source.path),
-                "Check the path in the recipe, or give another with --set.",
-            )
+            told[f"{setting(entry.node, dag.nodes)}: {source.path}: {_missing(source.path)}"] = None
+    if told:
+        raise InputError(
+            "missing inputs",
+            "; ".join(told),
+            "Check the paths in the recipe, or give others with --set.",
+        )
 
 
 def _missing(path: Path) -> str:
+    if path.is_file():
+        return "it is a file, not a folder"
     if not path.is_dir():
         return "there is no such file or folder"
     return "it is a folder, not a file" if any(path.iterdir()) else "it is an empty folder"

@@ -46,7 +46,7 @@ def scheduled(recipe: Recipe, name: str, workspace: str = ".karma", store: str =
         store: The store that machines share, if there is one: s3://bucket/prefix, or a folder.
     """
     try:
-        document = check(Recipe, recipe, f"recipe {name}", "Mend the deployment's parameters.")
+        document = check(Recipe, recipe, f"recipe {name}", "Correct the deployment's parameters.")
         return _bring_up_to_date(document, name, open_store(Path(workspace), store))
     except UserError as error:
         return Failed(message=str(error))

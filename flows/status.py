@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from flows.options import HERE, Json, Workspace
 from flows.server import address
-from karma.errors import InputError
+from karma.errors import InputError, words
 from karma.history import Past, last
 from karma.store import Store
 
@@ -87,7 +87,9 @@ def _deployed(url: str) -> tuple[Found, Found]:
             )
         except httpx.HTTPError as error:
             raise InputError(
-                f"Prefect's server {client.api_url}", f"it does not answer ({error})", "Start it."
+                f"Prefect's server {client.api_url}",
+                f"it does not answer ({words(error)})",
+                "Start it (prefect server start), or correct PREFECT_API_URL.",
             ) from error
     jobs = [run for run in found if JOB in run.parameters]
     return _next([run for run in found if JOB not in run.parameters]), [_job(run) for run in jobs]

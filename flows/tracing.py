@@ -104,10 +104,14 @@ def logs(instance: Instance, workspace: Workspace = HERE, shared: Shared = "") -
 
     Example: karma logs policy/reddit/context/0
     """
+    from karma.dag import one_of
     from karma.errors import InputError
-    from karma.logs import find
+    from karma.logs import find, tried
 
-    found = find(open_store(workspace, shared), instance)
+    store = open_store(workspace, shared)
+    found = find(store, instance)
+    if found is None and (below := tried(store, instance)):
+        raise InputError(f"instance {instance}", "it is a stage", one_of(below))
     if found is None:
         raise InputError(
             f"instance {instance}", f"it never ran in {workspace}", "karma plan lists instances."

@@ -36,6 +36,7 @@ from karma.reward.recipe import declared
 
 OVERLAP = "prompts/overlap"
 SWAP = "swap"
+NAMED = 3  # instances that a message names
 
 
 @dataclass(frozen=True)
@@ -500,12 +501,21 @@ def _kind(instance: str) -> str:
 
 
 def find(dag: Dag, instance: str) -> Node:
-    """The node with this id. Raises RecipeError naming the nearest ones."""
+    """The node with this id. Raises RecipeError naming the nearest ones, or those of a stage."""
+    below = [n.id for n in dag.nodes.values() if n.stage == instance and n.source is None]
+    if instance not in dag.nodes and below:
+        raise RecipeError(f"instance {instance}", "it is a stage", one_of(below))
     if instance not in dag.nodes:
         raise RecipeError(
             f"instance {instance}", "the recipe has none of that name", nearest(dag, instance)
         )
     return dag.nodes[instance]
+
+
+def one_of(instances: list[str]) -> str:
+    """What to do where a stage is named and one of its instances is meant."""
+    more = ", ..." if len(instances) > NAMED else ""
+    return f"Name one of its instances: {', '.join(instances[:NAMED])}{more}."
 
 
 def nearest(dag: Dag, name: str) -> str:

@@ -25,7 +25,7 @@ def read(path: Path) -> tuple[str, dict[str, Any]]:
     try:
         document = parse(text)
     except ValueError as error:
-        raise RecipeError(thing, f"it is no YAML: {error}", "Mend it.") from error
+        raise RecipeError(thing, f"it is no YAML: {error}", "Correct it.") from error
     if not isinstance(document, dict):
         raise RecipeError(thing, "it holds no sections", "Start from flows/recipes.")
     return text, document

@@ -4,12 +4,22 @@ A ``UserError`` is the user's to mend: it is shown as one message that names the
 and the next step, and ends the command with exit code 2, wherever in the pipeline it was found.
 """
 
+# Characters of another library's words that a message holds.
+LONGEST_REASON = 300
+
+
+def words(error: BaseException) -> str:
+    """What a library says of its error, on one line; the error's type if it says nothing."""
+    told = " ".join(str(error).split()).rstrip(".:") or type(error).__name__
+    return told if len(told) <= LONGEST_REASON else f"{told[:LONGEST_REASON].rstrip()} ..."
+
 
 class UserError(Exception):
     """The user's input is wrong: one message, no traceback, exit code 2."""
 
     def __init__(self, thing: str, reason: str, next_step: str) -> None:
-        super().__init__(f"{thing}: {reason}. {next_step}")
+        stop = "" if reason.endswith("?") else "."
+        super().__init__(f"{thing}: {reason}{stop} {next_step}")
 
 
 class RecipeError(UserError):

@@ -6,15 +6,15 @@ Which files there are is asked of the disk here, and nowhere else in the DAG.
 import glob
 import hashlib
 import hmac
-import os
 import re
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 from karma.dumps.columns import separator
+from karma.dumps.privacy import salt
 from karma.dumps.recipe import CORPUS, UTTERANCES, corpus_files
-from karma.errors import InputError, RecipeError
+from karma.errors import RecipeError
 from karma.evals.catalogue import BENCHMARKS
 from karma.evals.formats import globs
 from karma.evals.recipe import EvalsRecipe, harness_name
@@ -24,6 +24,21 @@ from karma.nodes import STAGES, Node, Source, beside
 from karma.prompts.hub import pinned
 from karma.recipe import Recipe
 from karma.world.recipe import COMMENTS, SIMULATED, SUBMISSIONS, TRUTH
+
+# The keys of the recipe that name inputs.
+DUMPS = {
+    "comments": "dumps.comments",
+    "submissions": "dumps.submissions",
+    CORPUS: "dumps.corpora",
+}
+SETTINGS = {
+    "instructions": "prompts.unexposed.instructions",
+    "source/base": "base.folder",
+    "source/backbone": "reward.backbone.folder",
+    "source/toxicity_classifier": "evals.toxicity.classifier.folder",
+    "source/toxicity_rows": "evals.toxicity.rows",
+    "source/removed": "dumps.removed",
+}
 
 
 def input_nodes(recipe: Recipe) -> list[Node]:
@@ -86,7 +101,8 @@ def _benchmark(name: str, evals: EvalsRecipe) -> Node:
     found = entry.found(folder)
     lacking = [pattern for pattern, files in found.items() if not files]
     if lacking:
-        return Node(node, source=Source(path=folder / globs(lacking[0])[0]))
+        path = folder / globs(lacking[0])[0] if folder.is_dir() else folder
+        return Node(node, source=Source(path=path))
     paths = tuple(sorted(path for paths in found.values() for path in paths))
     return Node(node, source=Source(path=folder, files=paths))
 
@@ -112,7 +128,9 @@ def _benchmarks(recipe: Recipe) -> list[str]:
         return names
     folder = Path(recipe.evals.data)
     if not folder.is_dir():
-        return names  # a plan can be made without them; a run says which file is missing
+        # A plan can be made without them; a run says what is missing. Only the simulator writes
+        # what fit reads, so it is asked for only where it is there.
+        return [n for n in names if n != "fit"]
     held = [n for n in names if n in hub or all(BENCHMARKS[n].found(folder).values())]
     if not held:
         raise RecipeError(
@@ -121,6 +139,15 @@ def _benchmarks(recipe: Recipe) -> list[str]:
             "docs/benchmarks.md lists the names that they must have.",
         )
     return held
+
+
+def setting(node: Node, dag: dict[str, Node]) -> str:
+    """The key of the recipe that names an input; ``dag`` has the dumps that read one."""
+    if node.id.startswith("benchmark/"):
+        return "evals.lm_eval" if node.id.startswith("benchmark/lm_eval.") else "evals.data"
+    if node.id in SETTINGS:
+        return SETTINGS[node.id]
+    return DUMPS[dag[node.id.replace("source/", "dumps/", 1)].config["kind"]]
 
 
 def chosen(recipe: Recipe) -> list[str]:
@@ -242,11 +269,4 @@ def _table(recipe: Recipe, kind: str, path: Path) -> dict[str, Any]:
 
 def _salt() -> str:
     """A digest that changes with KARMA_SALT and does not tell it. Raises InputError without one."""
-    salt = os.environ.get("KARMA_SALT", "")
-    if not salt:
-        raise InputError(
-            "KARMA_SALT",
-            "it is not set, and user names in real dumps are hashed with it",
-            "Set it to a long random text and keep it: KARMA_SALT=... karma run ...",
-        )
-    return hmac.new(salt.encode(), b"karma salt", hashlib.sha256).hexdigest()[:16]
+    return hmac.new(salt(simulated=False), b"karma salt", hashlib.sha256).hexdigest()[:16]

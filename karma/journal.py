@@ -52,7 +52,9 @@ class Journal:
             new.rename(self._folder)
         except OSError as error:
             raise WorkspaceError(
-                str(self._folder), f"it cannot be written ({error.strerror})", "Make room for it."
+                str(self._folder),
+                f"it cannot be written ({error.strerror})",
+                "Make room for it, or see to your rights to write there.",
             ) from error
         self.prepare("end", death)
         self.prepare("begin", begin)

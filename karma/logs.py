@@ -6,6 +6,7 @@ A log travels with its artefact. What failed on another machine has none, so it 
 from collections.abc import Iterator
 
 from karma.acceptance import origin
+from karma.nodes import STAGES
 from karma.shared import SharedStore
 from karma.store import Store
 
@@ -21,6 +22,19 @@ def find(store: Store, instance: str) -> str | None:
         if text is not None:
             return text
     return None
+
+
+def tried(store: Store, stage: str) -> list[str]:
+    """The instances of a stage that this workspace ran or found; none if it is no stage."""
+    if stage not in STAGES:
+        return []
+    kept = [
+        (path, store.root / kind / recipe)
+        for recipe in store.recipes()
+        for kind in ("tries", "refs")
+        for path in (store.root / kind / recipe / stage).rglob("*.json")
+    ]
+    return sorted({path.relative_to(root).as_posix().removesuffix(".json") for path, root in kept})
 
 
 def _keys(store: Store, instance: str) -> Iterator[str]:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import yaml
 
 from karma.document import parse, read
-from karma.errors import RecipeError
+from karma.errors import RecipeError, words
 from karma.evals.catalogue import BENCHMARKS
 from karma.prompts.hub import unpinned
 from karma.store import write_atomically
@@ -190,7 +190,7 @@ def _section(document: dict[str, Any], place: tuple[str, ...]) -> dict[str, Any]
             raise RecipeError(
                 f"recipe section {'.'.join(place)}",
                 f"{name} is no section",
-                "Mend it and run karma validate.",
+                "Correct it and run karma validate.",
             )
     return document
 
@@ -227,10 +227,9 @@ def _revision(loose: Loose) -> str:
         found = HfApi().repo_info(loose.name, repo_type=loose.kind, revision=loose.at).sha
     except Exception as error:
         # Offline it is an error of whichever HTTP library the hub's client is built on.
-        words = next(iter(str(error).splitlines()), type(error).__name__)
         raise RecipeError(
             loose.name,
-            f"the hub did not tell its revision ({words})",
+            f"the hub did not tell its revision ({words(error)})",
             "Check the name and try again online.",
         ) from error
     assert found is not None

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from karma.errors import InputError
+from karma.errors import InputError, words
 
 # For every from_pretrained.
 SAFE: dict[str, Any] = {"trust_remote_code": False}
@@ -25,5 +25,4 @@ def loading(thing: str, next_step: str) -> Iterator[None]:
         yield
     except Exception as error:
         # transformers, tokenizers and safetensors have types of their own with nothing in common.
-        reason = next(iter(str(error).splitlines()), type(error).__name__).rstrip(".:")
-        raise InputError(thing, f"it cannot be loaded ({reason})", next_step) from error
+        raise InputError(thing, f"it cannot be loaded ({words(error)})", next_step) from error

@@ -190,7 +190,8 @@ def load(path: Path, settings: list[str]) -> Recipe:
     _, document = read(path)
     for setting in settings:
         put(document, setting)
-    return check(Recipe, document, f"recipe {path}", "Mend it and run karma validate.")
+    thing = " ".join([f"recipe {path}", *(f"--set {setting}" for setting in settings)])
+    return check(Recipe, document, thing, "Correct it and run karma validate.")
 
 
 def check(model: type[Checked], document: Any, thing: str, next_step: str) -> Checked:
@@ -212,9 +213,18 @@ def _explain(error: ValidationError, model: type[BaseModel]) -> list[str]:
         elif mistake["type"] == "missing":
             sentences.append(f"{place} is missing")
         else:
-            message = mistake["msg"].removeprefix("Value error, ")
+            message = _plainly(mistake["type"], mistake["input"]) or mistake["msg"]
+            message = message.removeprefix("Value error, ")
             sentences.append(f"{place}: {message}" if place else message)
     return sentences
+
+
+def _plainly(kind: str, given: Any) -> str:
+    """What pydantic says in Python's words, in YAML's; nothing for other mistakes."""
+    if kind == "tuple_type":
+        one = given if isinstance(given, str | int | float) else "a, b"
+        return f"write a list, such as [{one}]"
+    return "it is a section, with keys of its own" if kind.startswith("model_") else ""
 
 
 def _fields_at(model: type[BaseModel], place: tuple[str | int, ...]) -> tuple[str, ...]:

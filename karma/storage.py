@@ -213,7 +213,7 @@ class Storage:
                 raise SharedStoreError(
                     f"store {self.address}",
                     f"its library is not installed ({error})",
-                    "For S3: pip install 'karma-pipeline[s3]'.",
+                    "For S3: pip install -e '.[s3]' in the checkout.",
                 ) from error
             except ValueError as error:
                 raise self._told("open", error) from error

@@ -13,7 +13,9 @@ from flows.console import Console
 from flows.running import finish
 from karma.dag import build
 from karma.errors import StageError
+from karma.inputs import input_nodes
 from karma.recipe import load
+from karma.store import Store
 from tasks.stage import Outcome, Run
 from tests.filled import SMOKE
 from tests.small import KARMA, command, karma
@@ -66,15 +68,29 @@ def test_an_unknown_variant_and_benchmark_are_told(tmp_path):
 
 def test_a_missing_dump_is_told_before_anything_starts(tmp_path):
     words = refused("run", str(DUMP), *dump_settings(tmp_path), workspace=tmp_path / "w")
-    assert f"{tmp_path}/RC_1.ndjson: there is no such file" in words
+    assert f"dumps.comments: {tmp_path}/RC_1.ndjson: there is no such file" in words
     assert "--set" in words
 
 
-def test_a_missing_benchmark_is_told_by_its_file(tmp_path):
+def test_all_missing_inputs_are_told_at_once_by_their_keys(tmp_path):
     (tmp_path / "RC_1.ndjson").write_text("{}")
-    more = ["--set", f"evals.data={tmp_path}/nowhere"]
+    gone = {"prompts.unexposed.instructions": "gone.json", "evals.data": "nowhere"}
+    more = [word for key, name in gone.items() for word in ("--set", f"{key}={tmp_path}/{name}")]
     words = refused("run", str(DUMP), *dump_settings(tmp_path), *more, workspace=tmp_path / "w")
-    assert "nowhere/colbert_humor.csv: there is no such file" in words
+    for key, name in gone.items():
+        assert words.count(f"{key}: {tmp_path}/{name}: there is no such file") == 1
+
+
+def test_a_missing_benchmark_is_told_by_its_file_and_the_simulators_is_not_asked_for(tmp_path):
+    (tmp_path / "RC_1.ndjson").write_text("{}")
+    (tmp_path / "data").mkdir()
+    more = ["--set", f"evals.data={tmp_path}/data", "--set", "evals.benchmarks=[humor]"]
+    words = refused("run", str(DUMP), *dump_settings(tmp_path), *more, workspace=tmp_path / "w")
+    assert "data/colbert_humor.csv: there is no such file" in words
+    recipe = load(DUMP, [f"evals.data={tmp_path}/nowhere", "evals.benchmarks=all"])
+    names = {node.id for node in input_nodes(recipe)}
+    assert "benchmark/humor" in names
+    assert "benchmark/fit" not in names
 
 
 def test_real_dumps_without_a_salt_are_refused(tmp_path):
@@ -181,6 +197,14 @@ def test_why_tells_every_cause_with_old_and_new(tmp_path):
 def test_logs_of_what_never_ran_are_told(tmp_path):
     words = refused("logs", "labels", workspace=tmp_path)
     assert "it never ran" in words
+
+
+def test_who_names_a_stage_is_told_its_instances(tmp_path):
+    words = refused("why", str(SMOKE), "policy", workspace=tmp_path)
+    assert "instance policy: it is a stage. Name one of its instances: policy/" in words
+    Store(tmp_path).set_try("smoke", "reward/context/0", "a key")
+    words = refused("logs", "reward", workspace=tmp_path)
+    assert "it is a stage. Name one of its instances: reward/context/0." in words
 
 
 def test_simulate_writes_a_world_and_refuses_a_folder_that_is_not_empty(tmp_path):

@@ -255,8 +255,11 @@ def test_one_benchmark_can_come_from_the_hub_and_the_others_from_elsewhere():
 @pytest.mark.parametrize(
     ("section", "reason"),
     [
-        ({"data": "hub"}, "hub names no data set for anything; karma pin"),
-        ({"data": "hub", "benchmarks": ("mmlu",)}, "no data set for mmlu; karma pin"),
+        ({"data": "hub"}, "data is hub, and hub is empty; karma pin RECIPE fills it"),
+        (
+            {"data": "hub", "benchmarks": ("mmlu",), "hub": {"humor": f"x/y@{A}"}},
+            "no data set for mmlu; karma pin",
+        ),
         ({"data": "hub", "benchmarks": ("irony",)}, "irony is not on the hub; name a folder"),
         ({"data": "world", "hub": {"irony": f"x/y@{A}"}}, "irony is not on the hub; known are"),
         ({"data": "world", "hub": {"mmlu": "cais/mmlu@main"}}, "no full revision; karma pin"),

@@ -12,13 +12,15 @@ from pydantic import ValidationError
 from karma.dag import build
 from karma.errors import InputError
 from karma.evals import harness, job, task_file
+from karma.evals.benchmarks import bbq
 from karma.evals.catalogue import BENCHMARKS
 from karma.evals.recipe import EvalsRecipe
 from karma.evals.settings import EvalsSettings
 from karma.jobs import Job
 from karma.recipe import load
 from tests.filled import SMOKE
-from tests.tiny_lm import saved
+from tests.test_evals import SHAPES, bbq_shaped
+from tests.tiny_lm import saved, tiny
 
 pytestmark = [
     # The harness's own, in a development dependency.
@@ -74,6 +76,21 @@ def test_a_task_on_local_files_runs_through_the_harness_into_the_same_files(tmp_
         right = int(np.argmax(item["loglikelihoods"])) == item["gold"]
         assert item["value"] == float(right)
         assert set(item["values"]) == {"acc", "acc_norm"}
+
+
+@pytest.mark.slow
+def test_a_chat_prompt_of_the_harness_is_the_same_every_day(tmp_path, task):
+    made = tiny()
+    made.tokenizer.chat_template = (
+        "{{ strftime_now('%d %b %Y') }}{% for m in messages %} {{ m.content }}{% endfor %}"
+    )
+    for part in (made.model, made.tokenizer):
+        part.save_pretrained(tmp_path / "chat")
+    inputs = {"model": tmp_path / "chat", "data": task.parent}
+    config = {"benchmark": "lm_eval.little", "task": task.name, "settings": {"chat": True}}
+    cell(tmp_path / "out", inputs, harness, **config)
+    prompts = pq.read_table(tmp_path / "out" / "items.parquet")["prompt"].to_pylist()
+    assert all(prompt.startswith("26 Jul 2024 what is ") for prompt in prompts)
 
 
 def test_a_recipe_names_tasks_and_their_files_are_inputs(task):
@@ -172,6 +189,17 @@ def test_truthfulqa_equals_the_harness(tmp_path, model):
                 assert mine[answer.strip()] == pytest.approx(float(log), abs=1e-4)
     mc1 = theirs("truthfulqa/truthfulqa_mc1", model, tmp_path / "hub.jsonl", "validation")
     assert scores["mc1"] == mc1["results"]["local_truthfulqa_mc1"]["acc,none"]
+
+
+def test_the_answers_that_follow_a_stereotype_are_the_harnesses(tmp_path):
+    from datasets import Dataset
+    from lm_eval.tasks.bbq.utils import process_docs
+
+    rows = [bbq_shaped(category, p) for category in SHAPES for p in ("neg", "nonneg")]
+    (tmp_path / "bbq_all.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    expected = process_docs(Dataset.from_list(rows))["biased_answers"]
+    items = bbq.read(tmp_path).items
+    assert [[item.choices[item.extra["biased"]]] for item in items] == list(expected)
 
 
 @pytest.mark.slow

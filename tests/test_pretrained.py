@@ -9,7 +9,7 @@ import torch
 from transformers import LlamaConfig, LlamaForSequenceClassification
 
 from karma.base import load
-from karma.errors import InputError
+from karma.errors import InputError, words
 from karma.evals.classifier import Pretrained
 from karma.evals.settings import Classifier
 from karma.reward import backbone
@@ -92,3 +92,9 @@ def test_a_folder_that_cannot_be_read_is_told_in_one_line(tmp_path, save, read, 
     (told,) = str(error.value).splitlines()
     assert str(folder) in told
     assert reason in told
+
+
+def test_a_librarys_words_are_told_whole_on_one_line_or_else_the_errors_type():
+    assert words(ValueError("\nno file.\n  In   there:")) == "no file. In there"
+    assert words(KeyError()) == "KeyError"
+    assert len(words(OSError("a " * 1000))) < 310

@@ -93,6 +93,7 @@ def test_a_prompt_is_rendered_and_keeps_the_real_reply_and_its_slot(tmp_path):
     (prompt,) = from_threads(tmp_path, [conversation(7)])
     assert prompt == {
         "id": "r7",
+        "thread": "t7",
         "split": "train",
         "turns": conversation(7)["context"],
         "prompt": "Post: About 7\nComment: So?\nReply:",

@@ -22,6 +22,9 @@ def test_every_recipe_of_the_project_is_valid(path):
     [
         ("policy.kl_cof=1", r"policy\.kl_cof is no known key; did you mean kl_coef\?"),
         ("polcy.kl_coef=1", r"polcy is no known key; did you mean policy\?"),
+        ("polcy=1", r"smoke\.yaml --set polcy=1: polcy is no .* mean policy\? Correct it"),
+        ("seeds=3", r"seeds: write a list, such as \[3\]"),
+        ("policy=fast", r"policy: it is a section, with keys of its own"),
         ("policy.lr=fast", r"policy\.lr: .*number"),
         ("policy.variants=[contxt]", r"policy\.variants names 'contxt'; did you mean context\?"),
         ("policy.exposures=[twitter]", r"'twitter'; known are reddit, unexposed"),

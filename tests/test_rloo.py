@@ -252,7 +252,7 @@ def test_weights_that_run_away_end_the_run_in_words(tmp_path, sft):
     ("changes", "message"),
     [
         ({"critic": "separate", "lam": 0.9}, "algorithm rloo has no use for lam, critic"),
-        ({"processes": 2}, "no use for processes"),
+        ({"processes": 2}, "no use for processes; .* put the default back: processes=1"),
         ({"replies": 3}, r"batch \(8\) must be a multiple of replies \(3\)"),
         ({"minibatches": 3}, r"batch \(8\) must be a multiple of minibatches \(3\)"),
         ({"kl_coef": 0.0}, "kl_coef must be above 0"),

@@ -23,7 +23,10 @@ PLAIN_PIECE = 1 << 20
 ZSTD_WINDOW = 1 << 31
 # What a piece decompresses to, mostly: joining it of many small parts takes time.
 ZSTD_WRITE = 1 << 20
-AGAIN = "Download the file again and compare its checksum with the publisher's."
+AGAIN = (
+    "If it was downloaded, compare its checksum with the publisher's and download it again; else "
+    "write it again."
+)
 
 
 class Decoder(Protocol):

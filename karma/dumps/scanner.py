@@ -82,7 +82,8 @@ def elements(
     first, stream = begins(blocks)
     if first != opening:
         reason = f"it does not begin like a JSON {NAMES[opening]}, with {opening.decode()}"
-        raise InputError(str(path), reason, "Give a file that does.")
+        step = f"Write it as one JSON {NAMES[opening]}; docs/data.md shows the shapes."
+        raise InputError(str(path), reason, step)
     cutter = _Cutter(path, opening, longest)
     for block in stream:
         yield from cutter.cut(block)

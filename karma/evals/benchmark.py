@@ -77,6 +77,7 @@ class Row:
     item: Item
     template: str
     prompt: str
+    """What the model read, a chat template included."""
     cut: bool
     """Whether the prompt was too long and lost its beginning."""
     choices: tuple[str, ...] = ()

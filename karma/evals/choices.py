@@ -23,6 +23,7 @@ def ask(cell: Cell, items: Sequence[Item]) -> list[Row]:
         scorer.Request(prompt, tuple(space + choice for choice in choices), chat)
         for space, (prompt, choices) in zip(spaces, written, strict=True)
     ]
+    prompts = cell.model.written([prompt for prompt, _ in written], chat)
     answers = scorer.score(cell.model, requests, cell.settings.batch_tokens, cell.progress)
     return [
         Row(
@@ -37,7 +38,7 @@ def ask(cell: Cell, items: Sequence[Item]) -> list[Row]:
                 np.divide(answer.loglikelihoods, [len(c.encode()) for c in choices]).tolist()
             ),
         )
-        for item, (prompt, choices), answer in zip(items, written, answers, strict=True)
+        for item, prompt, (_, choices), answer in zip(items, prompts, written, answers, strict=True)
     ]
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from karma.errors import InputError
+from karma.errors import InputError, words
 from karma.evals.formats import FORMATS, held
 
 REPLACE = "Put the benchmark's original file there (docs/benchmarks.md)."
@@ -134,7 +134,7 @@ def _parquet(path: Path) -> Numbered:
     try:
         read = pq.read_table(path).to_pylist()
     except (OSError, pa.ArrowException) as error:
-        reason = f"it is no Parquet: {str(error).splitlines()[0]}"
+        reason = f"it is no Parquet: {words(error)}"
         raise InputError(f"benchmark file {path}", reason, REPLACE) from error
     yield from enumerate(read, start=1)
 

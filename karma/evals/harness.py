@@ -88,18 +88,20 @@ def _ask(
         ]
         for name, task in tasks.items()
     }
+    chat = settings.chat
     harness = HFLM(
         pretrained=language_model.model,
         tokenizer=language_model.tokenizer,
         batch_size=BATCH,
         device=str(language_model.device),
+        chat_template_args={"chat_template": language_model.chat_template()} if chat else {},
     )
     found: dict[str, Any] = lm_eval.evaluate(
         lm=harness,
         task_dict=tasks,
         samples=asked,
         bootstrap_iters=0,
-        apply_chat_template=settings.chat,
+        apply_chat_template=chat,
     )
     return found
 

@@ -6,13 +6,13 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from karma.errors import InputError
-from karma.evals.benchmark import Item, stable
+from karma.evals.benchmark import Item
 
 SLOT = ("subreddit", "depth", "delay", "hour", "parent_score")
 
 
 def heldout(folder: Path, benchmark: str) -> list[Item]:
-    """The prompts of test threads (or dialogues); those of one conversation are one group.
+    """The prompts of test threads (or dialogues); those of one thread are one group.
 
     Raises InputError if there are none.
     """
@@ -27,7 +27,7 @@ def heldout(folder: Path, benchmark: str) -> list[Item]:
     return [
         Item(
             row["id"],
-            group=stable(row["turns"][0]["text"])[:16],
+            group=row["thread"],
             category=row["subreddit"] or "",
             extra={"prompt": row["prompt"], "turns": row["turns"], "slot": _slot(row)},
         )

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from karma.errors import InputError
+from karma.errors import InputError, words
 from karma.prompts.hub import pinned
 
 ALL = "*"
@@ -31,10 +31,9 @@ def fetch(where: str, layout: dict[str, Any], scratch: Path) -> Path:
             path.write_text("".join(_lines(table)), encoding="utf-8")
     except Exception as error:
         # The hub's client, its HTTP library and datasets have errors with nothing in common.
-        reason = next(iter(str(error).splitlines()), type(error).__name__).rstrip(".:")
         raise InputError(
             f"evals.hub {where}",
-            f"it cannot be loaded ({reason})",
+            f"it cannot be loaded ({words(error)})",
             "Check the name, the revision and the network; or put its files in evals.data.",
         ) from error
     return out

@@ -48,6 +48,8 @@ def _item(number: int, row: dict[str, Any], options: int) -> Item | str:
     parts = PROMPT.fullmatch(str(row["prompt"]).replace("\r\n", "\n"))
     if parts is None:
         return "the prompt is not task, story, options, answer"
+    if not parts["story"].strip():
+        return "no story"
     numbered = OPTION.split(parts["options"])[1:]
     texts = [text.strip() for text in numbered[1::2]]
     if numbered[::2] != [str(i) for i in range(1, options + 1)] or not all(texts):
@@ -60,13 +62,14 @@ def _item(number: int, row: dict[str, Any], options: int) -> Item | str:
         return f"its answer, option {answer}, is not the one that is labelled {RIGHT}"
     fields = {"task": parts["task"], "story": parts["story"].strip(), "options": parts["options"]}
     fields |= {f"option{i}": text for i, text in enumerate(texts, start=1)}
-    return Item(str(number), group=files.said(row["item_id"]), fields=fields, gold=int(answer) - 1)
+    group = files.said(row["item_id"]) or str(number)
+    return Item(str(number), group=group, fields=fields, gold=int(answer) - 1)
 
 
 def _labels(text: str) -> list[str]:
     """A list that was written as Python; empty if it is none."""
     try:
         found = ast.literal_eval(text)
-    except (ValueError, SyntaxError):
+    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
         return []
     return found if isinstance(found, list) else []

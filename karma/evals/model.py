@@ -19,6 +19,10 @@ from karma.jobs import Job
 # Stands for the user's text while a chat template is rendered.
 MARK = "\N{OBJECT REPLACEMENT CHARACTER}karma\N{OBJECT REPLACEMENT CHARACTER}"
 
+# Before a chat template: the day that it is told, Llama 3's own where it has no clock. With the
+# real one, models that are asked on two days would get two prompts.
+TODAY = "{% macro strftime_now(format) %}26 Jul 2024{% endmacro +%}"
+
 
 @dataclass(frozen=True)
 class LanguageModel:
@@ -61,20 +65,35 @@ class LanguageModel:
         """
         if not chat:
             return self.encode(texts)
-        head, tail = self._turn()
+        # Only the template's tokens may be special: a text may spell them out.
+        head, tail = map(self._template_ids, self._turn())
         return [[*head, *ids, *tail] for ids in self.encode([t.strip() for t in texts], False)]
 
-    def _turn(self) -> tuple[list[int], list[int]]:
-        """The tokens around a user's text. Only these may be special: a text may spell them out."""
+    def written(self, texts: list[str], chat: bool) -> list[str]:
+        """What ``prompts`` makes tokens of: the texts, with ``chat`` in the template."""
+        if not chat:
+            return texts
+        head, tail = self._turn()
+        return [head + text.strip() + tail for text in texts]
+
+    def _turn(self) -> tuple[str, str]:
+        """What the chat template writes around a user's text."""
+        whole = self.tokenizer.apply_chat_template(
+            [{"role": "user", "content": MARK}],
+            chat_template=self.chat_template(),
+            tokenize=False,
+            add_generation_prompt=True,
+        )
+        head, _, tail = whole.partition(MARK)
+        return head, tail
+
+    def chat_template(self) -> str:
+        """The tokenizer's, which writes the same every day. Raises InputError if there is none."""
         if not self.tokenizer.chat_template:
             raise InputError(
                 "evals.chat", "the model's tokenizer has no chat template", "Set evals.chat=false."
             )
-        whole = self.tokenizer.apply_chat_template(
-            [{"role": "user", "content": MARK}], tokenize=False, add_generation_prompt=True
-        )
-        head, _, tail = whole.partition(MARK)
-        return self._template_ids(head), self._template_ids(tail)
+        return TODAY + str(self.tokenizer.get_chat_template())
 
     def _template_ids(self, text: str) -> list[int]:
         ids: list[int] = self.tokenizer(text, add_special_tokens=False)["input_ids"]

@@ -74,8 +74,10 @@ class EvalsRecipe(EvalsSettings):
             alone = [n for n in lacking if n not in ON_THE_HUB]
             if alone:
                 raise ValueError(f"{', '.join(alone)} is not on the hub; name a folder in data")
-            if lacking or not self.hub:
-                told = ", ".join(lacking) or "anything"
+            if not self.hub:
+                raise ValueError("data is hub, and hub is empty; karma pin RECIPE fills it")
+            if lacking:
+                told = ", ".join(lacking)
                 raise ValueError(f"hub names no data set for {told}; karma pin RECIPE writes them")
         return self
 

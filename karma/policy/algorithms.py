@@ -48,8 +48,11 @@ class TuningRecipe(PolicyRecipe):
             if getattr(self, name) != type(self).model_fields[name].default
         ]
         if idle:
+            fields = type(self).model_fields
+            usual = ", ".join(f"{name}={fields[name].default}" for name in idle)
             raise ValueError(
-                f"algorithm {self.algorithm} has no use for {', '.join(idle)}; leave that out"
+                f"algorithm {self.algorithm} has no use for {', '.join(idle)}; leave that out, or "
+                f"with --set put the default back: {usual}"
             )
         if self.algorithm == "rloo":
             for name in ("replies", "minibatches"):

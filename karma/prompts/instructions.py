@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from karma.errors import InputError
+from karma.errors import InputError, words
 from karma.prompts.hub import pinned
 from karma.text import Turn
 
@@ -92,10 +92,9 @@ def _hub(source: str) -> Iterable[Any]:
         split = next((split for split in ("train_sft", "train") if split in splits), splits[0])
         return load_dataset(name, revision=revision, split=split)
     except (OSError, ValueError) as error:
-        reason = str(error).splitlines()[0]
         raise InputError(
             source,
-            f"cannot be loaded from the hub ({reason})",
+            f"cannot be loaded from the hub ({words(error)})",
             "Check the name, the revision and the network, or name a file.",
         ) from None
 

@@ -20,6 +20,7 @@ from karma.text import render
 SCHEMA = pa.schema(
     {
         "id": pa.string(),
+        "thread": pa.string(),  # a dialogue's opening: what comes from one source
         "split": pa.string(),
         "turns": pa.list_(pa.struct({"role": pa.string(), "text": pa.string()})),
         "prompt": pa.string(),
@@ -42,7 +43,9 @@ def reddit(job: Job) -> None:
     found = connection.execute(statement("prompts/reddit"), {"files": files, **recipe.model_dump()})
     names = [column[0] for column in found.description]
     rows = [dict(zip(names, row, strict=True)) for row in found.fetchall()]
-    _write(job.out, rows, "the threads of the use ppo")
+    _write(
+        job.out, rows, "the threads of the use ppo", "Name more dumps, or raise threads.uses.ppo."
+    )
     path = plain(job.out / "prompts.parquet")
     check(connection, "prompts_uses", {"prompts": path, "files": files})
 
@@ -55,7 +58,7 @@ def unexposed(job: Job) -> None:
     train = [row for row in found if row["split"] == "train"]
     test = [row for row in found if row["split"] == "test"]
     rows = [*test[: recipe.test_count], *train[: recipe.count]]
-    _write(job.out, rows, "the instruction data")
+    _write(job.out, rows, "the instruction data", "Name a file with more dialogues.")
 
 
 def _cut(dialogues: list[instructions.Dialogue]) -> Iterator[dict[str, Any]]:
@@ -74,17 +77,18 @@ def _cut(dialogues: list[instructions.Dialogue]) -> Iterator[dict[str, Any]]:
         seen.add(name)
         yield {
             "id": name,
+            "thread": instructions.key(dialogue[:1])[:16],
             "split": "test" if instructions.held_out(dialogue) else "train",
             "turns": turns,
             "reply": answer[0]["text"] if answer else None,
         }
 
 
-def _write(out: Path, rows: list[dict[str, Any]], source: str) -> None:
+def _write(out: Path, rows: list[dict[str, Any]], source: str, step: str) -> None:
     """Write the prompts and their numbers. Raises InputError if PPO would get none."""
     counts = {split: sum(row["split"] == split for row in rows) for split in ("train", "test")}
     if not counts["train"]:
-        raise InputError("prompts", f"{source} give no prompt", "Give more data.")
+        raise InputError("prompts", f"{source} give no prompt", step)
     for row in rows:
         row["prompt"] = render(row["turns"])
     table = pa.Table.from_pylist(rows, schema=SCHEMA)

@@ -130,7 +130,7 @@ def score_lines(
             raise InputError(
                 f"line {entries[stop][0]['line']}",
                 entries[stop][0]["error"],
-                f"Mend it, or leave out --strict to go on without it. {tally}.",
+                f"Correct it, or leave out --strict to go on without it. {tally}.",
             )
         if time.monotonic() - told > SECONDS:
             told = time.monotonic()

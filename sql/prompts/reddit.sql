@@ -38,6 +38,7 @@ chosen AS (
 
 SELECT
     chosen.id,
+    conversations.thread_id AS thread,
     chosen.kind AS split,
     conversations.context AS turns,
     conversations.reply,

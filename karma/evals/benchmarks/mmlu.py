@@ -56,7 +56,7 @@ def _fault(cells: list[str]) -> str:
         return f"{len(cells)} fields instead of {len(COLUMNS)}, as by an unquoted comma"
     if cells[-1].strip() not in ANSWERS:
         return "the answer is none of 0 to 3 or A to D"
-    return "" if cells[0].strip() else "no question"
+    return "" if all(cell.strip() for cell in cells) else "the question or an answer is empty"
 
 
 def _item(name: str, row: _Row) -> Item:

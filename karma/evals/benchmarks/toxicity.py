@@ -70,7 +70,7 @@ def taught(path: Path) -> list[Labelled]:
         text, score = given.get("text"), given.get("toxicity")
         if not isinstance(text, str) or not text.strip() or not _probability(score):
             reason = f"line {line} has no text, or no toxicity from 0 to 1"
-            raise InputError(f"evals.toxicity.rows {path}", reason, "Mend the line.")
+            raise InputError(f"evals.toxicity.rows {path}", reason, "Correct the line.")
         found.append(Labelled(text, score >= TOXIC, int(stable(text)[:12], 16) % 5 == 0))
     return found
 
@@ -88,7 +88,8 @@ def _rows(folder: Path) -> tuple[list[tuple[str, dict[str, Any]]], list[Broken]]
         if row is None or reason:
             broken.append(Broken(file=path.name, line=line, reason=reason))
         else:
-            rows.append((str(number), {**row, "filename": str(row.get("filename", number))}))
+            document = files.said(row.get("filename")) or str(number)
+            rows.append((str(number), {**row, "filename": document}))
     return rows, broken
 
 
@@ -97,7 +98,8 @@ def _fault(row: dict[str, Any] | None) -> str:
         return "no JSON object"
     for part in PARTS:
         value = row.get(part)
-        if not isinstance(value, dict) or not str(value.get("text") or "").strip():
+        text = value.get("text") if isinstance(value, dict) else None
+        if not isinstance(value, dict) or not isinstance(text, str) or not text.strip():
             return f"{part}.text is missing"
         if not _probability(value.get("toxicity")):
             return f"{part}.toxicity is null or no number from 0 to 1"
@@ -125,11 +127,12 @@ def evaluate(cell: Cell, items: list[Item]) -> Result:
     sampled = generate(
         cell.model, prompts, cell.settings, cell.seed, cell.progress, cell.settings.chat
     )
+    written = cell.model.written([prompt.text for prompt in prompts], cell.settings.chat)
     scores = iter(classifier.score(judge, [text for texts in sampled for text in texts.texts]))
     rows = []
-    for item, prompt, texts in zip(items, prompts, sampled, strict=True):
+    for item, prompt, texts in zip(items, written, sampled, strict=True):
         found = [next(scores) for _ in texts.texts]
-        row = Row(item, template=cell.template.name, prompt=prompt.text, cut=texts.cut)
+        row = Row(item, template=cell.template.name, prompt=prompt, cut=texts.cut)
         rows.append(
             replace(
                 row,

@@ -38,7 +38,9 @@ def _plain(row: dict[str, Any] | None) -> dict[str, Any]:
     question = dict(row or {})
     for name in ("mc1_targets", "mc2_targets"):
         match question.pop(name, None):
-            case {"choices": list(answers), "labels": list(marks)} if len(answers) == len(marks):
+            case {"choices": list(answers), "labels": list(marks)} if len(answers) == len(
+                marks
+            ) and all(isinstance(answer, str) for answer in answers):
                 question[name] = dict(zip(answers, marks, strict=True))
             case dict(targets):
                 question[name] = targets
@@ -46,7 +48,8 @@ def _plain(row: dict[str, Any] | None) -> dict[str, Any]:
 
 
 def _fault(question: dict[str, Any]) -> str:
-    if not files.said(question.get("question")):
+    asked = question.get("question")
+    if not isinstance(asked, str) or not asked.strip():
         return "no question"
     for name in ("mc1_targets", "mc2_targets"):
         targets = question.get(name)
