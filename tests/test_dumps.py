@@ -482,8 +482,8 @@ def test_mentions_addresses_and_numbers_are_masked(text, masked):
     ],
 )
 def test_a_rejected_line_shows_no_name_however_it_is_escaped(line):
-    assert "spez" not in privacy.masked_head(line.encode(), frozenset())
-    number = privacy.masked_head(b'{"body": "\\n555-123-4567 \\"', frozenset())
+    assert "spez" not in privacy.masked_head(line.encode(), frozenset(), 99)
+    number = privacy.masked_head(b'{"body": "\\n555-123-4567 \\"', frozenset(), 99)
     assert number == '{"body": "\n[phone] \\"'
 
 

@@ -10,7 +10,6 @@ import os
 import re
 from dataclasses import dataclass
 
-from karma.dumps.lines import HEAD
 from karma.errors import InputError
 
 # The simulator's authors are nobody.
@@ -73,16 +72,16 @@ def masked(text: str) -> str:
     return text
 
 
-def masked_head(line: bytes, removed: frozenset[str]) -> str:
-    """How a rejected line begins, masked; nothing if the line names a removed author anywhere.
+def masked_head(line: bytes, removed: frozenset[str], size: int) -> str:
+    """The first ``size`` bytes of a rejected line, masked; nothing if the line names a removed author.
 
-    ``removed`` holds names in lower case.
+    The line is searched to its end. ``removed`` holds names in lower case.
     """
     if removed:
         whole = _unescaped(line).lower().replace("\\", "")
         if any(name in whole for name in removed):
             return ""
-    text = _FIELD.sub(r'\1"[masked]"', _unescaped(line[:HEAD]))
+    text = _FIELD.sub(r'\1"[masked]"', _unescaped(line[:size]))
     return masked(_PROFILE.sub("u_[user]", text))
 
 

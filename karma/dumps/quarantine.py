@@ -7,7 +7,7 @@ from types import TracebackType
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from karma.dumps.lines import LONGEST, Reject
+from karma.dumps.lines import HEAD, LONGEST, Reject
 from karma.dumps.privacy import masked_head
 
 REMOVED = "removed"
@@ -73,7 +73,7 @@ class Quarantine:
         head = ""
         hidden = reject.reason == REMOVED or (self._removed and reject.reason == TOO_LONG)
         if not hidden:
-            head = masked_head(reject.text, self._removed)
+            head = masked_head(reject.text, self._removed, HEAD)
         self.reasons[reject.reason] = self.reasons.get(reject.reason, 0) + 1
         self._waiting.append(
             {
