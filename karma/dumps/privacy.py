@@ -73,7 +73,7 @@ def masked(text: str) -> str:
 
 
 def masked_head(line: bytes, removed: frozenset[str], size: int) -> str:
-    """The first ``size`` bytes of a rejected line, masked; nothing if the line names a removed author.
+    """The first ``size`` bytes of a rejected line, masked; nothing if it names a removed author.
 
     The line is searched to its end. ``removed`` holds names in lower case.
     """
