@@ -160,9 +160,9 @@ def _threads(recipe: Recipe, dumps: list[Node], extents: dict[str, Extent] | Non
     nodes = []
     for span in sorted(spans, key=_span_order):
         touching = [d.id for d in dumps if span in extents[d.id].ranges]
-        last = max(extents[name].month for name in touching)
+        last = max(extents[name].last for name in touching)
         # Later months are no part of a range that they do not touch, so they leave it as it is.
-        before = {d: s for d, s in signed.items() if extents[d].month <= last}
+        before = {d: s for d, s in signed.items() if extents[d].first <= last}
         nodes.append(
             Node(
                 f"threads/{span}",

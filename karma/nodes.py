@@ -71,8 +71,10 @@ class Extent:
 
     ranges: tuple[str, ...]
     """The ranges of thread ids that it touches."""
-    month: str
-    """The month that most of its rows are of, as ``2006-01``."""
+    first: str
+    """The month of its first rows, as ``2006-01``; months with next to no rows do not count."""
+    last: str
+    """The month of its last rows."""
 
 
 @dataclass(frozen=True)

@@ -117,7 +117,7 @@ def known_extents(dag: Dag, store: Store, keys: dict[str, str | None]) -> dict[s
             record = store.record("dumps", key) if key else None
             if record is None:
                 return None
-            extents[node.id] = Extent(tuple(record["ranges"]), record["month"])
+            extents[node.id] = Extent(tuple(record["ranges"]), *record["months"])
     return extents
 
 

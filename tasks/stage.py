@@ -394,7 +394,7 @@ def _group(run: Run, node: Node) -> str:
 def _extent(out: Path) -> dict[str, Any]:
     """What a dump holds, which decides the instances of ``threads`` and what they read."""
     profile = json.loads((out / "profile.json").read_bytes())
-    return {"ranges": sorted(profile["ranges"]), "month": profile["month"]}
+    return {"ranges": sorted(profile["ranges"]), "months": profile["months"]}
 
 
 def _path(run: Run, name: str) -> Path | None:

@@ -49,7 +49,7 @@ def build(
         (out / "report.json").write_text(json.dumps(report or EMPTY))
     facts = {"fingerprint": document, "seconds": 1.0, "peak_mib": 64, "began": 0.0}
     if node.stage == "dumps":
-        facts |= {"ranges": RANGES, "month": "2023-01"}
+        facts |= {"ranges": RANGES, "months": ["2023-01", "2023-01"]}
     record = store.commit(node.stage, key, facts)
     store.set_ref(name, node.id, key, record["digest"])
 

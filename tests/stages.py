@@ -31,7 +31,7 @@ def make(recipe: Recipe, root: Path, wanted: Callable[[str], bool]) -> dict[str,
 
 def _extent(folder: Path) -> Extent:
     profile = json.loads((folder / "profile.json").read_bytes())
-    return Extent(tuple(sorted(profile["ranges"])), profile["month"])
+    return Extent(tuple(sorted(profile["ranges"])), *profile["months"])
 
 
 def _need(dag: Dag, node: Node, root: Path, folders: dict[str, Path], compute: str) -> None:

@@ -52,7 +52,7 @@ def profile_of(folder: Path) -> dict[str, Any]:
 
 def extent(folder: Path) -> Extent:
     profile = profile_of(folder)
-    return Extent(tuple(profile["ranges"]), profile["month"])
+    return Extent(tuple(profile["ranges"]), *profile["months"])
 
 
 def card(root: Path, recipe: Recipe) -> tuple[str, dict[str, Any], Path]:
@@ -243,7 +243,9 @@ def test_a_strangers_name_breaks_neither_table_nor_figure(tmp_path):
 
 def test_nothing_that_is_trained_depends_on_the_card(tmp_path):
     files = written(tmp_path, ROWS)
-    ranges = dict.fromkeys(("dumps/RC.ndjson", "dumps/RS.ndjson"), Extent(("0-1",), "2006-01"))
+    ranges = dict.fromkeys(
+        ("dumps/RC.ndjson", "dumps/RS.ndjson"), Extent(("0-1",), "2006-01", "2006-01")
+    )
     dag = build("test", recipe(*files), ranges)
     assert dag.consumers("labels/card") == ["report"]
     other = build("test", recipe(*files, "threads.memory_mb=512"), ranges)

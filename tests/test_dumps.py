@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -18,7 +19,8 @@ import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
-from karma.dumps import formats, job, privacy, rows
+from karma import sql
+from karma.dumps import decode, formats, ingest, job, privacy, rows
 from karma.dumps.batches import batches
 from karma.dumps.job import run
 from karma.dumps.lines import Chunk, LongLine, chunks
@@ -287,10 +289,12 @@ def test_a_removed_author_leaves_a_count_and_no_text(tmp_path):
         comment("a"),
         comment("b", author="jane_doe", body=secret),
         b'{"author": "Jane_Doe", "body": "what jane said"',
+        b'{"body": "what jane said", "x": "' + b"x" * 5000 + b'", "author": "Jane\\u005fDoe"',
+        b'{"body": "what jane said", "x": "' + b"x" * (17 << 20) + b'"}',
     )
     profile, out = dumps(write(tmp_path / "RC.zst", data), removed=removed)
-    assert profile["reasons"] == {"removed": 1, "not JSON": 1}
-    assert [row["head"] for row in table(out, "rejects")] == ["", ""]
+    assert profile["reasons"] == {"removed": 1, "not JSON": 2, "line too long": 1}
+    assert [row["head"] for row in table(out, "rejects")] == [""] * 4
     for path in tmp_path.rglob("*"):
         if path.is_file() and path.suffix != ".zst":
             assert secret.encode() not in path.read_bytes()
@@ -321,6 +325,50 @@ def test_a_row_falls_into_the_range_of_its_thread(tmp_path):
     names = {"a": "0-1000", "b": "1000-2000", "c": "m2006-01", "d": f"{high}-{high + 1000}"}
     assert {row["id"]: row["thread_range"] for row in table(out)} == names
     assert profile["ranges"] == dict.fromkeys(names.values(), 1)
+
+
+def test_numbers_that_no_dump_means_are_unknown_and_end_nothing(tmp_path):
+    huge = 1_700_000_000_000_000
+    data = lines(
+        comment("a"),
+        {"id": "c1", "created_utc": huge, "parent_id": "t3_abc", "body": "x"},
+        comment("b", link_id="t3_NO-36", created_utc=huge),
+        comment("c", score=2**62, retrieved_on=-(2**63)),
+        comment("d", _meta={"retrieved_2nd_on": huge}),
+    )
+    profile, out = dumps(write(tmp_path / "RC.zst", data))
+    assert profile["reasons"] == {"no link_id": 1, "created_utc does not convert": 1}
+    assert profile["unconverted"] == {"score": 1, "parent_id": 0, "retrieved_on": 2}
+    rows = {row["id"]: row for row in table(out)}
+    assert (rows["c"]["score"], rows["c"]["retrieved_on"]) == (None, None)
+    assert rows["d"]["retrieved_2nd_on"] is None
+
+
+def test_a_dump_tells_its_first_and_last_month_but_no_stray_ones(tmp_path):
+    times = [1136074029] * 200 + [1138838400] * 3 + [1262304000]
+    data = lines(*(comment(f"a{n}", created_utc=time) for n, time in enumerate(times)))
+    profile, _ = dumps(write(tmp_path / "RC.zst", data))
+    assert (profile["month"], profile["months"]) == ("2006-01", ["2006-01", "2006-02"])
+
+
+@pytest.mark.parametrize("suffix", [".bz2", ".gz", ".xz", ".zst"])
+def test_a_small_file_does_not_fill_the_memory(tmp_path, suffix):
+    size = 40 << 20
+    file = write(tmp_path / f"RC{suffix}", b"x" * size)
+    blocks = [len(block) for _, block in decode.blocks(file)]
+    assert sum(blocks) == size
+    assert suffix == ".zst" or max(blocks) <= 8 << 20
+
+
+def test_lines_that_python_alone_takes_are_found_in_one_statement(tmp_path, monkeypatch):
+    asked = []
+    find = ingest._refused
+    monkeypatch.setattr(ingest, "_refused", lambda *given: asked.append(1) or find(*given))
+    bad = b'{"id": "\\ud800", "body": "", "link_id": "t3_1"}'
+    rows = (bad if n % 10 == 0 else comment(f"a{n}") for n in range(200))
+    profile, _ = dumps(write(tmp_path / "RC.zst", lines(*rows)))
+    assert profile["reasons"] == {"not strict JSON": 20}
+    assert len(asked) == 1
 
 
 @pytest.mark.parametrize(
@@ -362,6 +410,7 @@ def test_the_same_file_gives_the_same_bytes_however_it_is_cut(
 def test_row_groups_end_where_the_rows_say_and_not_the_tables(tmp_path, monkeypatch):
     monkeypatch.setattr(rows, "STEP", 8)
     monkeypatch.setattr(rows, "WAITING", 4000)
+    monkeypatch.setattr(rows, "GROUP", 900)
     whole = pa.table(
         {
             "thread_range": [f"{n % 3}" for n in range(100)],
@@ -373,8 +422,22 @@ def test_row_groups_end_where_the_rows_say_and_not_the_tables(tmp_path, monkeypa
         with rows.RowWriter(tmp_path / name) as writer:
             for start in range(0, 100, cut):
                 writer.add(whole.slice(start, cut))
-    assert pq.ParquetFile(tmp_path / "one").num_row_groups > 3
+    assert 3 < pq.ParquetFile(tmp_path / "one").num_row_groups < 100 * 200 // 900
     assert len({(tmp_path / name).read_bytes() for name in ("one", "two", "three")}) == 1
+
+
+def test_hundreds_of_ranges_share_row_groups_that_a_reader_can_skip(tmp_path, monkeypatch):
+    monkeypatch.setattr(rows, "WAITING", 200_000)
+    monkeypatch.setattr(rows, "GROUP", 50_000)
+    names = [f"{n % 500:03}" for n in range(5000)]
+    with rows.RowWriter(tmp_path / "rows") as writer:
+        writer.add(pa.table({"thread_range": names, "created_utc": range(5000)}))
+    file = pq.ParquetFile(tmp_path / "rows")
+    assert file.num_row_groups <= 5000 * 103 // 50_000 + 1
+    groups = [file.metadata.row_group(n).column(0).statistics for n in range(file.num_row_groups)]
+    holding = [group for group in groups if group.min <= "250" <= group.max]
+    assert 0 < len(holding) < len(groups) / 2
+    assert sorted(file.read()["created_utc"].to_pylist()) == list(range(5000))
 
 
 def test_what_a_killed_run_left_is_not_read(tmp_path):
@@ -394,10 +457,34 @@ def test_what_a_killed_run_left_is_not_read(tmp_path):
         ("foo.bar@example.org!", "[email]!"),
         ("call +1 (555) 010-4477 or 555-010-4477.", "call [phone] or [phone]."),
         ("in 2006 it was 1,000,000 or 3.14159265", "in 2006 it was 1,000,000 or 3.14159265"),
+        ("https://www.reddit.com/user/spez/", "https://www.reddit.com/user/[user]/"),
+        ("/user/spez r/user/x", "/user/[user] r/user/x"),
+        ("u/some\\_guy\\_x, u/a\\_bcd", "u/[user], u/[user]"),
     ],
 )
 def test_mentions_addresses_and_numbers_are_masked(text, masked):
     assert privacy.masked(text) == masked
+    connection = duckdb.connect()
+    connection.execute(sql.statement("threads/masked"))
+    masks = [part for mask in privacy.MASKS.values() for part in (mask.pattern, mask.replacement)]
+    query = "SELECT masked($1, $2, $3, $4, $5, $6, $7)"
+    assert connection.execute(query, [text, *masks]).fetchall() == [(masked,)]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        '{"body": "thanks\\nu/spez',
+        '{"body": "thanks\\u2014u\\/spez',
+        '{"permalink": "/user/spez/comments/x',
+        '{"link_author": "spez", "approved_by": "spez',
+        '{"body": "\\u0075/spez or u/spez\\\\_x',
+    ],
+)
+def test_a_rejected_line_shows_no_name_however_it_is_escaped(line):
+    assert "spez" not in privacy.masked_head(line.encode(), frozenset(), 99)
+    number = privacy.masked_head(b'{"body": "\\n555-123-4567 \\"', frozenset(), 99)
+    assert number == '{"body": "\n[phone] \\"'
 
 
 def test_a_dump_that_is_named_twice_is_refused(tmp_path, monkeypatch):

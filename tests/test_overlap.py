@@ -82,7 +82,7 @@ def test_the_text_of_a_base_that_is_trained_here_is_looked_at(tmp_path):
 
 
 def test_nothing_that_is_trained_depends_on_the_comparison():
-    extent = Extent(tuple(RANGES), "2023-01")
+    extent = Extent(tuple(RANGES), "2023-01", "2023-01")
     recipe = load(SMOKE, [])
     names = [n for n in dag.build("smoke", recipe).nodes if n.startswith("dumps/")]
     made = dag.build("smoke", recipe, dict.fromkeys(names, extent))

@@ -122,18 +122,22 @@ def test_a_range_reads_the_signatures_of_its_own_months_and_of_those_before(monk
     monkeypatch.setenv("KARMA_SALT", "pepper")
     recipe = load(SMOKE, ["dumps.comments=[a.zst, b.zst, c.zst]", "dumps.submissions=null"])
     known = {
-        "dumps/a.zst": Extent(("0-1", "1-2"), "2006-01"),
-        "dumps/b.zst": Extent(("1-2", "2-3"), "2006-02"),
+        "dumps/a.zst": Extent(("0-1", "1-2"), "2006-01", "2006-01"),
+        "dumps/b.zst": Extent(("1-2", "2-3"), "2006-02", "2006-02"),
     }
     two = load(SMOKE, ["dumps.comments=[a.zst, b.zst]", "dumps.submissions=null"])
     before = build("x", two, known).nodes
-    after = build("x", recipe, known | {"dumps/c.zst": Extent(("2-3",), "2006-03")}).nodes
+    march = {"dumps/c.zst": Extent(("2-3",), "2006-03", "2006-03")}
+    after = build("x", recipe, known | march).nodes
     assert after["threads/0-1"] == before["threads/0-1"]
     assert after["threads/1-2"] == before["threads/1-2"]
     read = {n: [r for r in after[n].inputs if r.startswith("signatures/")] for n in after}
     assert read["threads/0-1"] == ["signatures/a.zst"]
     assert read["threads/2-3"] == [f"signatures/{name}.zst" for name in "abc"]
     assert read["labels"] == []
+    # A file of more than a month counts from its first month to its last.
+    years = known | {"dumps/c.zst": Extent(("2-3",), "2005-12", "2007-01")}
+    assert "signatures/c.zst" in build("x", recipe, years).nodes["threads/0-1"].inputs
 
 
 def test_the_same_comments_give_the_same_signatures(tmp_path):

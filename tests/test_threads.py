@@ -3,7 +3,7 @@
 import hashlib
 import json
 import tempfile
-from collections import Counter
+from collections import Counter, defaultdict
 from pathlib import Path
 from typing import Any
 
@@ -114,7 +114,7 @@ def threads(
     config = {"threads": OPEN | recipe, "range": RANGE}
     run(Job(config, inputs, folder / "out", folder / "scratch"))
     rows = pq.read_table(folder / "out" / "conversations.parquet").to_pylist()
-    assert len({row["id"] for row in rows}) == len(rows)
+    assert len({(row["thread_id"], row["id"]) for row in rows}) == len(rows)
     return {row["id"]: row for row in rows}, json.loads((folder / "out/profile.json").read_text())
 
 
@@ -192,34 +192,38 @@ def test_contexts_equal_a_walk_in_plain_python(forest, turns, orphans):
         "u": [("title", "gone")],
         "v": [],
     }
-    ids: dict[str, dict[str, Any]] = {}
+    # Dumps reuse ids: those of each thread are its own.
+    ids: dict[str, dict[str, dict[str, Any]]] = defaultdict(dict)
     for row in sorted(forest, key=lambda row: row["retrieved_on"]):
-        ids[row["id"]] = row
+        ids[row["thread_id"]][row["id"]] = row
+    rows = [row for thread in ids.values() for row in thread.values()]
     expected, ends = {}, Counter()
-    for name, row in ids.items():
-        end, chain = walk(row, ids)
+    for row in rows:
+        end, chain = walk(row, ids[row["thread_id"]])
         ends[end] += 1
         if cleaned(row["body"]) and (end == "whole" or (end == "broken" and orphans == "keep")):
             above = [("comment", cleaned(turn["body"]) or "gone") for turn in chain[:turns]]
             depth = len(chain) + 1 if end == "whole" else None
             context = opening[row["thread_id"]] + above[::-1]
-            expected[name] = (depth, context, cleaned(row["body"]))
+            expected[row["thread_id"], row["id"]] = (depth, context, cleaned(row["body"]))
     with tempfile.TemporaryDirectory() as folder:
-        found, profile = threads(
+        _, profile = threads(
             Path(folder), forest, posts, turns=turns, orphans=orphans, deleted="gone"
         )
+        found = pq.read_table(Path(folder) / "out" / "conversations.parquet").to_pylist()
     assert expected == {
-        name: (
+        (row["thread_id"], row["id"]): (
             row["depth"],
             [(turn["role"], turn["text"]) for turn in row["context"]],
             row["reply"],
         )
-        for name, row in found.items()
+        for row in found
     }
-    assert profile["duplicates"] == len(forest) - len(ids)
+    assert len(expected) == len(found)
+    assert profile["duplicates"] == len(forest) - len(rows)
     assert profile["reached"] == ends["whole"]
     assert profile["unreachable"] == {"broken": ends["broken"], "circular": ends["circular"]}
-    assert sum(profile["filtered"].values()) + len(found) == len(ids) == profile["comments"]
+    assert sum(profile["filtered"].values()) + len(found) == len(rows) == profile["comments"]
 
 
 def test_a_chain_of_thousands_is_walked_to_its_end(tmp_path):
@@ -347,6 +351,14 @@ def test_texts_are_unescaped_and_masked_everywhere(tmp_path):
     found, _ = threads(tmp_path, rows, [post(title=dirty, selftext=dirty)])
     assert found["b"]["reply"] == clean
     assert [turn["text"] for turn in found["b"]["context"]] == [clean] * 3
+
+
+def test_what_the_editor_writes_for_an_empty_paragraph_is_no_text(tmp_path):
+    blank = "&amp;#x200B;\n\n&amp;nbsp;"
+    rows = [comment("a", body=f"{blank}\nsaid\n{blank}"), comment("b", "t1_a", body=blank)]
+    found, profile = threads(tmp_path, rows)
+    assert {name: row["reply"] for name, row in found.items()} == {"a": "said"}
+    assert profile["filtered"] == {"deleted": 1}
 
 
 def test_shares_that_leave_nothing_to_train_on_are_refused():

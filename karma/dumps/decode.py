@@ -10,14 +10,17 @@ import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import Any, BinaryIO, Protocol
 
 import zstandard
 
 from karma.errors import InputError
 
-# Small pieces bound what one call can decompress to.
 PIECE = 1 << 16
+# What one call may decompress to, if its library can be held to that.
+MOST = 8 << 20
+# Zstandard cannot: where it makes much of a piece, smaller ones follow.
+SMALL_PIECE = 1 << 10
 PLAIN_PIECE = 1 << 20
 # Pushshift's frames ask for a window of 2 GiB.
 ZSTD_WINDOW = 1 << 31
@@ -40,8 +43,8 @@ class Decoder(Protocol):
     def unused_data(self) -> bytes:
         """What came after the frame's end."""
 
-    def decompress(self, data: bytes, /) -> bytes:
-        """The next decompressed bytes."""
+    def decompress(self, data: bytes, most: int = ..., /) -> bytes:
+        """The next decompressed bytes, at most so many."""
 
 
 @dataclass(frozen=True)
@@ -51,9 +54,11 @@ class Codec:
     name: str
     suffix: str
     magics: tuple[bytes, ...]
-    start: Callable[[], Decoder]
+    start: Callable[[], Any]
     padded: bool
     """Whether zero bytes may stand between frames and after the last."""
+    bounded: bool = True
+    """Whether its decoder can be told how much to decompress at most."""
 
 
 def _skippable(low: int) -> bytes:
@@ -70,6 +75,7 @@ CODECS = (
             write_size=ZSTD_WRITE
         ),
         False,
+        bounded=False,
     ),
     Codec("bzip2", ".bz2", (b"BZh",), bz2.BZ2Decompressor, False),
     Codec("gzip", ".gz", (b"\x1f\x8b",), lambda: zlib.decompressobj(31), True),
@@ -120,7 +126,8 @@ def blocks(path: Path) -> Iterator[tuple[int, bytes]]:
 def _frames(path: Path, file: BinaryIO, kind: Codec) -> Iterator[tuple[int, bytes]]:
     """Decode frame after frame; there may be any number of them in one file."""
     decoder: Decoder | None = None
-    while data := file.read(PIECE):
+    size = PIECE
+    while data := file.read(size):
         while data:
             if decoder is None:
                 data = data.lstrip(b"\0") if kind.padded else data
@@ -128,17 +135,31 @@ def _frames(path: Path, file: BinaryIO, kind: Codec) -> Iterator[tuple[int, byte
                     break
                 decoder = kind.start()
             at = file.tell() - len(data)
+            made = 0
             try:
-                block = decoder.decompress(data)
+                for block in _decoded(kind, decoder, data):
+                    made += len(block)
+                    yield file.tell(), block
             except DAMAGE as error:
-                size = path.stat().st_size
-                reason = f"damaged {kind.name} data at or after byte {at} of {size} ({error})"
+                whole = path.stat().st_size
+                reason = f"damaged {kind.name} data at or after byte {at} of {whole} ({error})"
                 raise InputError(str(path), reason, AGAIN) from None
+            size = PIECE if kind.bounded or made <= MOST else SMALL_PIECE
             data = b""
             if decoder.eof:
                 data, decoder = decoder.unused_data, None
-            if block:
-                yield file.tell() - len(data), block
     if decoder is not None:
         reason = f"the {kind.name} data end in the middle of a frame, at byte {file.tell()}"
         raise InputError(str(path), f"{reason}: the file is cut short", AGAIN)
+
+
+def _decoded(kind: Codec, decoder: Decoder, data: bytes) -> Iterator[bytes]:
+    """What ``data`` decompress to, in blocks of at most ``MOST`` bytes if the decoder allows."""
+    block = decoder.decompress(data, MOST) if kind.bounded else decoder.decompress(data)
+    if block:
+        yield block
+    while kind.bounded and len(block) == MOST and not decoder.eof:
+        # Others keep what they did not get to; zlib gives it back.
+        block = decoder.decompress(getattr(decoder, "unconsumed_tail", b""), MOST)
+        if block:
+            yield block

@@ -70,14 +70,14 @@ def stagings(
     InputError if that is broken, or KARMA_SALT is not set.
     """
     inner, outer = privacy.pads(privacy.salt(config["simulated"]))
-    parameters = {"inner": inner, "outer": outer, "width": config["width"]}
+    parameters = {"inner": inner, "outer": outer}
     shape: str | None = "dumps/stg_csv" if "csv" in config else None
     facts: dict[str, int] = {}
     if config["kind"] == CORPUS:
         shape = "dumps/stg_convokit"
         facts = load_conversations(connection, source, scratch)
     kinds = KINDS if config["kind"] == CORPUS else (config["kind"],)
-    return [Staging(kind, parameters, shape) for kind in kinds], facts
+    return [Staging(kind, config["width"], parameters, shape) for kind in kinds], facts
 
 
 def ingest_kinds(

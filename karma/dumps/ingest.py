@@ -1,8 +1,8 @@
 """One batch of lines into typed rows: as a whole if it parses strictly, else piece by piece.
 
 DuckDB reads a batch from its file and types it by the staging statement of its format, one file of
-``sql/dumps`` each. It is the judge of what parses: lines that Python's ``json`` takes and DuckDB
-does not are found by halving.
+``sql/dumps`` each. It is the judge of what parses: lines that it calls JSON and does not take all
+the same are found by halving.
 """
 
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 
 from karma import sql
 from karma.dumps.batches import Batch
-from karma.dumps.lines import HEAD, Chunk, Reject, chunks
+from karma.dumps.lines import Chunk, Reject, chunks
 from karma.dumps.quarantine import (
     AROUND,
     BLANK,
@@ -25,6 +25,7 @@ from karma.dumps.quarantine import (
     NOT_STRICT,
     reason_against,
 )
+from karma.dumps.ranges import with_ranges
 from karma.dumps.scanner import BOM
 from karma.errors import CheckError
 
@@ -43,6 +44,8 @@ class Staging:
     """How lines are read as rows of one kind: the parameters of the kind's staging statement."""
 
     kind: str
+    width: int
+    """Thread ids per range."""
     parameters: dict[str, Any]
     shape: str | None = None
     """The statement that first brings lines of another format into the shape of a dump."""
@@ -83,7 +86,9 @@ def ingest(connection: duckdb.DuckDBPyConnection, staging: Staging, batch: Batch
     blank = sum(reason == BLANK for reason in reasons.values())
     lost = [name for name in usable.schema.names if name.endswith(_LOST)]
     counts = {name.removesuffix(_LOST): pc.sum(usable[name]).as_py() or 0 for name in lost}
-    rows = {staging.kind: usable.drop_columns([_REASON, *lost])} if usable.num_rows else {}
+    rows = {}
+    if usable.num_rows:
+        rows[staging.kind] = with_ranges(usable.drop_columns([_REASON, *lost]), staging.width)
     return Part(batch.count, blank, rejects, rows, counts)
 
 
@@ -97,7 +102,7 @@ def _rejects(batch: Batch, reasons: dict[int, str]) -> Iterator[Reject]:
                 # DuckDB takes null for an object without any field.
                 reason = NOT_OBJECT if line.strip() == b"null" else reason
                 place = batch.offsets[number - batch.line] if batch.offsets else offset
-                yield Reject(number, place, reason, line.removesuffix(b"\n")[:HEAD])
+                yield Reject(number, place, reason, line.removesuffix(b"\n"))
             offset += len(line)
 
 
@@ -168,13 +173,14 @@ def _unreadable(
     A line that DuckDB takes is none of them, whatever Python says: it is taken where no other line
     of its batch is at fault.
     """
-    judged = ((index, reason_against(line)) for index, line in enumerate(lines))
-    found = {index: reason for index, reason in judged if reason is not None}
-    doubtful = [index for index, reason in found.items() if reason == NOT_JSON]
-    texts = [lines[index].strip(AROUND).decode() for index in doubtful]
+    judged = {index: reason_against(line) for index, line in enumerate(lines)}
+    # Each says no to some lines that the other takes.
+    asked = [index for index, reason in judged.items() if reason in (None, NOT_JSON)]
+    texts = [lines[index].strip(AROUND).decode() for index in asked]
     [(valid,)] = connection.execute(sql.statement("dumps/valid"), {"texts": texts}).fetchall()
-    for index in (index for index, is_valid in zip(doubtful, valid, strict=True) if is_valid):
-        del found[index]
+    for index, is_valid in zip(asked, valid, strict=True):
+        judged[index] = None if is_valid else judged[index] or NOT_STRICT
+    found = {index: reason for index, reason in judged.items() if reason is not None}
     left = [_EMPTY if index in found else line for index, line in enumerate(lines)]
     refused = _refused(connection, staging, left, 0, len(left), file)
     return found | dict.fromkeys(refused, NOT_STRICT)

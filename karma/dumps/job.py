@@ -11,6 +11,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pyarrow as pa
@@ -34,7 +35,8 @@ MACROS = (
     "parent_name",
     "decimal_id",
     "keyed",
-    "range_name",
+    "time_within",
+    "score_within",
     "names_table",
 )
 PARSERS = 1
@@ -98,7 +100,7 @@ def run(job: Job) -> None:
         **facts,
         **({part: account.kinds[part] for part in writers} if kind == CORPUS else {}),
         "ranges": sum((Counter(writer.ranges) for writer in writers.values()), Counter()),
-        "month": _month(sum((writer.days for writer in writers.values()), Counter())),
+        **_months(sum((writer.days for writer in writers.values()), Counter())),
         "unconverted": dict(account.lost),
     }
     write_json(job.out / "profile.json", profile)
@@ -108,12 +110,18 @@ def run(job: Job) -> None:
     print(f"{name}: {numbers}, {len(profile['ranges'])} ranges of thread ids")
 
 
-def _month(days: Counter[int]) -> str:
-    """The month that most rows are of, the first if two are equal; ``days`` as RowWriter counts."""
+def _months(days: Counter[int]) -> dict[str, Any]:
+    """The month that most rows are of, the first of equal ones, and the first and last month.
+
+    ``days`` counts as RowWriter does. Months with less than a hundredth of the rows of the largest
+    do not count: a few wrong clocks in a dump of one month make it no dump of two.
+    """
     months: Counter[str] = Counter()
     for day, rows in sorted(days.items()):
         months[(date(1970, 1, 1) + timedelta(days=day)).strftime("%Y-%m")] += rows
-    return months.most_common(1)[0][0]
+    month, most = months.most_common(1)[0]
+    held = [name for name, rows in months.items() if rows * 100 >= most]
+    return {"month": month, "months": [held[0], held[-1]]}
 
 
 def _names(path: Path) -> frozenset[str]:

@@ -16,12 +16,15 @@ HEAD = 4096
 
 
 class Reject(NamedTuple):
-    """A line that cannot be used: its number, its first byte's offset, why, how it begins."""
+    """A line that cannot be used: its number, its first byte's offset, why, and the line itself.
+
+    Of one that is too long only the beginning is there.
+    """
 
     line: int
     offset: int
     reason: str
-    head: bytes
+    text: bytes
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,8 @@ class Mask:
     replacement: str
 
 
-MENTION = Mask(r"(^|[^A-Za-z0-9_])u/[A-Za-z0-9_-]{3,20}", r"\1u/[user]")
+# Reddit's editor writes a backslash before an underscore, and a JSON line two.
+MENTION = Mask(r"(^|[^A-Za-z0-9_])(u|user)/(\\{0,2}[A-Za-z0-9_-]){3,20}", r"\1\2/[user]")
 EMAIL = Mask(r"[A-Za-z0-9._%+-]+@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*\.[A-Za-z]{2,}", "[email]")
 # North American numbers with separators, and any with an international prefix.
 PHONE = Mask(
@@ -36,9 +37,11 @@ PHONE = Mask(
 MASKS = {"mention": MENTION, "email": EMAIL, "phone": PHONE}
 # In a rejected line names stand in fields of their own too, and in those of user profiles.
 _FIELD = re.compile(
-    r'("(?:author\w*|speaker|user)"\s*:\s*)(\{[^}]*\}?|"([^"\\]|\\.)*("|\\?$)|[^",}\s]+)'
+    r'("(?:\w*author\w*|speaker|user|\w+_by)"\s*:\s*)(\{[^}]*\}?|"([^"\\]|\\.)*("|\\?$)|[^",}\s]+)'
 )
 _PROFILE = re.compile(r"\bu_[A-Za-z0-9_-]{3,20}")
+_ESCAPE = re.compile(r"\\(?:u([0-9A-Fa-f]{4})|(.))", re.DOTALL)
+_BLANKS = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "/": "/"}
 _COMPILED = [(re.compile(mask.pattern, re.ASCII), mask.replacement) for mask in MASKS.values()]
 
 
@@ -69,14 +72,34 @@ def masked(text: str) -> str:
     return text
 
 
-def masked_head(head: bytes, removed: frozenset[str]) -> str:
-    """The first bytes of a rejected line, masked; nothing if it names a removed author.
+def masked_head(line: bytes, removed: frozenset[str], size: int) -> str:
+    """The first ``size`` bytes of a rejected line, masked; nothing if it names a removed author.
 
-    ``removed`` holds names in lower case.
+    The line is searched to its end. ``removed`` holds names in lower case.
     """
-    text = head.decode("utf-8", errors="replace").replace("\0", "\N{SYMBOL FOR NULL}")
-    lowered = text.lower()
-    if any(name in lowered for name in removed):
-        return ""
-    text = _FIELD.sub(r'\1"[masked]"', text)
+    if removed:
+        whole = _unescaped(line).lower().replace("\\", "")
+        if any(name in whole for name in removed):
+            return ""
+    text = _FIELD.sub(r'\1"[masked]"', _unescaped(line[:size]))
     return masked(_PROFILE.sub("u_[user]", text))
+
+
+def _unescaped(line: bytes) -> str:
+    """A line without JSON's escapes, of which quotes and backslashes keep theirs.
+
+    They stand between words and have letters themselves: nobody finds a name in ``\\nu/name``.
+    """
+    text = _ESCAPE.sub(_meant, line.decode("utf-8", errors="replace"))
+    return text.replace("\0", "\N{SYMBOL FOR NULL}")
+
+
+def _meant(escape: re.Match[str]) -> str:
+    code, sign = escape.groups()
+    if code is None:
+        return _BLANKS.get(sign, escape[0])
+    meant = chr(int(code, 16))
+    if meant in '"\\':
+        return f"\\{meant}"
+    # Half of a pair is no sign of its own.
+    return "\N{REPLACEMENT CHARACTER}" if "\ud800" <= meant <= "\udfff" else meant

@@ -69,10 +69,11 @@ class Quarantine:
         self._writer = pq.ParquetWriter(path, _SCHEMA, compression="zstd", compression_level=1)
 
     def add(self, reject: Reject) -> None:
-        """Keep one line; of a removed author's line no text."""
+        """Keep one line; no text of a line that is, or may be, a removed author's."""
         head = ""
-        if reject.reason != REMOVED:
-            head = masked_head(reject.head[:HEAD], self._removed)
+        hidden = reject.reason == REMOVED or (self._removed and reject.reason == TOO_LONG)
+        if not hidden:
+            head = masked_head(reject.text, self._removed, HEAD)
         self.reasons[reject.reason] = self.reasons.get(reject.reason, 0) + 1
         self._waiting.append(
             {

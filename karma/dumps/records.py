@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from karma.dumps.lines import CHUNK, HEAD, Chunk, Reject
+from karma.dumps.lines import CHUNK, Chunk, Reject
 from karma.dumps.quarantine import BLANK, TOO_LONG, reason_against
 from karma.dumps.scanner import elements
 
@@ -22,7 +22,7 @@ class Record(NamedTuple):
     offset: int
     line: bytes
     reason: str | None = None
-    """Why the record was set aside; ``line`` is what is shown of it then."""
+    """Why the record was set aside; ``line`` is what is known of it then."""
 
 
 def packed(records: Iterable[Record], size: int = CHUNK) -> Iterator[Chunk]:
@@ -74,4 +74,4 @@ def array_records(path: Path, blocks: Iterable[bytes]) -> Iterator[Record]:
             reason = reason_against(line)
         if reason == BLANK:
             line, reason = b"", None
-        yield Record(element.offset, line[:HEAD] if reason else line, reason)
+        yield Record(element.offset, line, reason)

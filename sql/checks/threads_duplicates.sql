@@ -12,7 +12,7 @@ WITH firsts AS (
         id,
         first_value(thread_id) OVER (
             PARTITION BY band
-            ORDER BY created_utc, id
+            ORDER BY created_utc, id, thread_id
         ) AS first_thread
     FROM bands
 ),

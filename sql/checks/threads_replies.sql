@@ -3,6 +3,7 @@
 -- sqlfluff:templater:placeholder:turns:8
 WITH replies AS (
     SELECT
+        thread_id,
         id,
         reply,
         depth,
@@ -11,10 +12,11 @@ WITH replies AS (
 )
 
 SELECT
+    thread_id,
     id,
     count(*) AS copies
 FROM replies
-GROUP BY id
+GROUP BY thread_id, id
 HAVING
     count(*) > 1
     OR bool_or(coalesce(reply, '') = '')

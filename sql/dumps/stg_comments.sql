@@ -1,7 +1,6 @@
 -- One row per line of a chunk of comments: what it says, typed, and why it is unusable, if so.
 -- sqlfluff:templater:placeholder:inner:'inner'
 -- sqlfluff:templater:placeholder:outer:'outer'
--- sqlfluff:templater:placeholder:width:1000
 WITH lines AS (
     SELECT
         $line + row_number() OVER () - 1 AS line,
@@ -72,7 +71,6 @@ typed AS (
 parents AS (
     SELECT
         *,
-        decimal_id(thread_id) AS thread_number,
         -- A bare number is the id's decimal value: of the post if it is the post's.
         CASE
             WHEN starts_with(parent, 't1_') THEN 'comment'
@@ -104,12 +102,10 @@ SELECT
         WHEN id IS NULL THEN 'no id'
         WHEN thread_id IS NULL OR starts_with(thread_id, 't1_') THEN 'no link_id'
         WHEN body IS NULL THEN 'no body'
-        WHEN created_utc BETWEEN 0 AND 253402300799 THEN NULL
-        ELSE 'created_utc does not convert'
+        WHEN time_within(created_utc) IS NULL THEN 'created_utc does not convert'
     END AS reason,
     id,
     thread_id,
-    range_name(thread_number, $width, created_utc) AS thread_range,
     parent_id,
     parent_kind,
     CASE WHEN author = '[deleted]' THEN author ELSE keyed(author, $inner, $outer) END AS author,
@@ -122,15 +118,17 @@ SELECT
         ELSE subreddit
     END AS subreddit,
     CASE WHEN NOT coalesce(removed, FALSE) THEN body END AS body,
-    score,
+    score_within(score) AS score,
     created_utc,
-    retrieved_on,
-    retrieved_2nd_on,
+    time_within(retrieved_on) AS retrieved_on,
+    time_within(retrieved_2nd_on) AS retrieved_2nd_on,
     edited,
     stickied,
     distinguished,
     over_18,
-    score_text IS NOT NULL AND score IS NULL AS score_lost,
+    score_text IS NOT NULL AND score_within(score) IS NULL AS score_lost,
     parent IS NOT NULL AND parent_kind IS NULL AS parent_id_lost,
-    retrieved_text IS NOT NULL AND retrieved_on IS NULL AS retrieved_on_lost
+    (retrieved_text IS NOT NULL AND time_within(retrieved_on) IS NULL)
+    OR (retrieved_2nd_on IS NOT NULL AND time_within(retrieved_2nd_on) IS NULL)
+        AS retrieved_on_lost
 FROM parents

@@ -1,7 +1,6 @@
 -- One row per line of a chunk of submissions: what it says, typed, and why it is unusable, if so.
 -- sqlfluff:templater:placeholder:inner:'inner'
 -- sqlfluff:templater:placeholder:outer:'outer'
--- sqlfluff:templater:placeholder:width:1000
 WITH lines AS (
     SELECT
         $line + row_number() OVER () - 1 AS line,
@@ -76,11 +75,9 @@ SELECT
         WHEN removed THEN 'removed'
         WHEN title IS NULL THEN 'not a submission'
         WHEN id IS NULL THEN 'no id'
-        WHEN created_utc BETWEEN 0 AND 253402300799 THEN NULL
-        ELSE 'created_utc does not convert'
+        WHEN time_within(created_utc) IS NULL THEN 'created_utc does not convert'
     END AS reason,
     id,
-    range_name(decimal_id(id), $width, created_utc) AS thread_range,
     CASE WHEN author = '[deleted]' THEN author ELSE keyed(author, $inner, $outer) END AS author,
     coalesce(author = '[deleted]', TRUE) AS author_deleted,
     coalesce(bot, FALSE) AS bot,
@@ -92,15 +89,17 @@ SELECT
     END AS subreddit,
     CASE WHEN NOT coalesce(removed, FALSE) THEN title END AS title,
     CASE WHEN NOT coalesce(removed, FALSE) THEN selftext END AS selftext,
-    score,
+    score_within(score) AS score,
     created_utc,
-    retrieved_on,
-    retrieved_2nd_on,
+    time_within(retrieved_on) AS retrieved_on,
+    time_within(retrieved_2nd_on) AS retrieved_2nd_on,
     edited,
     stickied,
     distinguished,
     over_18,
-    score_text IS NOT NULL AND score IS NULL AS score_lost,
+    score_text IS NOT NULL AND score_within(score) IS NULL AS score_lost,
     FALSE AS parent_id_lost,
-    retrieved_text IS NOT NULL AND retrieved_on IS NULL AS retrieved_on_lost
+    (retrieved_text IS NOT NULL AND time_within(retrieved_on) IS NULL)
+    OR (retrieved_2nd_on IS NOT NULL AND time_within(retrieved_2nd_on) IS NULL)
+        AS retrieved_on_lost
 FROM typed

@@ -1,4 +1,5 @@
--- One text as a person reads it: entities resolved, line ends and NUL signs gone; null if deleted.
+-- One text as a person reads it: entities resolved, line ends and NUL signs gone; null if deleted
+-- or blank.
 -- Most texts are clean already: the costly chain runs only on those that are not.
 CREATE MACRO clean(written) AS
 CASE
@@ -21,33 +22,45 @@ CASE
         OR ends_with(written, chr(9))
         OR ends_with(written, chr(10))
         THEN
-            trim(
-                replace(
+            nullif(
+                trim(
+                    -- What Reddit's editor writes for an empty paragraph.
                     replace(
                         replace(
                             replace(
                                 replace(
                                     replace(
-                                        replace(written, chr(0), ''),
-                                        chr(13) || chr(10),
-                                        chr(10)
+                                        replace(
+                                            replace(
+                                                replace(
+                                                    replace(written, chr(0), ''),
+                                                    chr(13) || chr(10),
+                                                    chr(10)
+                                                ),
+                                                chr(13),
+                                                chr(10)
+                                            ),
+                                            '&lt;',
+                                            '<'
+                                        ),
+                                        '&gt;',
+                                        '>'
                                     ),
-                                    chr(13),
-                                    chr(10)
+                                    '&#39;',
+                                    ''''
                                 ),
-                                '&lt;',
-                                '<'
+                                '&amp;',
+                                '&'
                             ),
-                            '&gt;',
-                            '>'
+                            '&#x200B;',
+                            ''
                         ),
-                        '&#39;',
-                        ''''
+                        '&nbsp;',
+                        ' '
                     ),
-                    '&amp;',
-                    '&'
+                    ' ' || chr(9) || chr(10)
                 ),
-                ' ' || chr(9) || chr(10)
+                ''
             )
     ELSE written
 END

@@ -1,4 +1,5 @@
--- One row per comment id of the range: its latest copy, the text cleaned and masked.
+-- One row per comment of the range: its latest copy, the text cleaned and masked. Dumps reuse ids,
+-- so copies share the thread too.
 -- Ties between copies are broken by everything that is kept, so that the result is the same always.
 INSERT INTO comments
 WITH copies AS NOT MATERIALIZED (
@@ -24,31 +25,33 @@ WITH copies AS NOT MATERIALIZED (
 
 -- Hardly any comment has a second copy, and ordering all of them would take as long as the rest.
 repeated AS (
-    SELECT id FROM copies
-    GROUP BY id
+    SELECT
+        thread_id,
+        id
+    FROM copies
+    GROUP BY thread_id, id
     HAVING count(*) > 1
 ),
 
 latest AS (
-    SELECT * FROM copies
-    WHERE id NOT IN (SELECT repeated.id FROM repeated)
+    SELECT copies.* FROM copies
+    ANTI JOIN repeated ON copies.thread_id = repeated.thread_id AND copies.id = repeated.id
     UNION ALL
-    SELECT * FROM copies
-    WHERE id IN (SELECT repeated.id FROM repeated)
+    SELECT copies.* FROM copies
+    SEMI JOIN repeated ON copies.thread_id = repeated.thread_id AND copies.id = repeated.id
     QUALIFY
         row_number() OVER (
-            PARTITION BY id
+            PARTITION BY copies.thread_id, copies.id
             ORDER BY
-                seen DESC NULLS LAST,
-                created_utc ASC,
-                score DESC NULLS LAST,
-                thread_id ASC,
-                parent_id ASC,
-                parent_kind ASC,
-                author ASC,
-                subreddit ASC,
-                body ASC,
-                line ASC
+                copies.seen DESC NULLS LAST,
+                copies.created_utc ASC,
+                copies.score DESC NULLS LAST,
+                copies.parent_id ASC,
+                copies.parent_kind ASC,
+                copies.author ASC,
+                copies.subreddit ASC,
+                copies.body ASC,
+                copies.line ASC
         ) = 1
 )
 

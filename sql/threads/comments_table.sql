@@ -1,4 +1,4 @@
--- One row per comment id of the range.
+-- One row per comment of the range.
 CREATE TABLE comments (
     id VARCHAR,
     thread_id VARCHAR,

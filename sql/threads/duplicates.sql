@@ -13,7 +13,7 @@ FROM (
     WITH owners AS (
         SELECT
             band,
-            arg_min(thread_id, row(created_utc, id)) AS thread_id
+            arg_min(thread_id, row(created_utc, id, thread_id)) AS thread_id
         FROM bands
         GROUP BY band
     )

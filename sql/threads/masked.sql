@@ -3,7 +3,7 @@
 CREATE MACRO masked(written, mention, mention_to, email, email_to, phone, phone_to) AS
 regexp_replace(
     CASE
-        WHEN contains(written, '@') OR contains(written, 'u/')
+        WHEN contains(written, '@') OR contains(written, 'u/') OR contains(written, 'user/')
             THEN
                 regexp_replace(
                     regexp_replace(written, mention, mention_to, 'g'), email, email_to, 'g'

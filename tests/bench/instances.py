@@ -145,4 +145,4 @@ def _extent(node: Node, out: Path) -> dict[str, Any]:
     if node.stage != "dumps":
         return {}
     profile = json.loads((out / "profile.json").read_bytes())
-    return {"ranges": sorted(profile["ranges"]), "month": profile["month"]}
+    return {"ranges": sorted(profile["ranges"]), "months": profile["months"]}

@@ -61,10 +61,10 @@ def comment(line: bytes, offset: int, salt: bytes) -> Comment | Reject:
     try:
         row = json.loads(line)
     except ValueError:
-        return Reject(offset, "not JSON", masked_head(line[:4096], frozenset()))
+        return Reject(offset, "not JSON", masked_head(line, frozenset(), 4096))
     found = typed(row, salt) if isinstance(row, dict) else "not an object"
     if isinstance(found, str):
-        return Reject(offset, found, masked_head(line[:4096], frozenset()))
+        return Reject(offset, found, masked_head(line, frozenset(), 4096))
     return found
 
 
