@@ -33,7 +33,7 @@ from karma.policy.checkpoint import Progress
 from karma.policy.job import run
 from karma.policy.prompts import chosen, encode, read
 from karma.policy.recipe import PolicyRecipe
-from karma.policy.rewards import Reward, shape
+from karma.policy.rewards import Reward, Said, shape
 from karma.policy.study import Study
 from karma.policy.train import train
 from karma.reward.views import Slot
@@ -152,7 +152,17 @@ def digests(folder: Path) -> dict[str, str]:
     }
 
 
-def study(sft: Path, reward: Reward, gold: Reward | None = None, **changes: Any) -> Study:
+Plain = Callable[[list[list[Turn]], list[str], list[Slot | None]], list[float]]
+
+
+def without_terms(reward: Plain) -> Reward:
+    def asked(turns: list[list[Turn]], replies: list[str], slots: list[Slot | None]) -> Said:
+        return reward(turns, replies, slots), {}
+
+    return asked
+
+
+def study(sft: Path, reward: Plain, gold: Plain | None = None, **changes: Any) -> Study:
     recipe = PolicyRecipe.model_validate({**PPO, **changes})
     tokenizer = AutoTokenizer.from_pretrained(sft)
     rows = [(conversation(n), None) for n in range(11)]
@@ -165,8 +175,8 @@ def study(sft: Path, reward: Reward, gold: Reward | None = None, **changes: Any)
         reference=models.reference(model.policy, sft, "cpu", model.lower),
         tokenizer=tokenizer,
         prompts=encode(rows, tokenizer, recipe, WINDOW),
-        reward=reward,
-        gold=gold or constant(1.0),
+        reward=without_terms(reward),
+        gold=without_terms(gold or constant(1.0)),
     )
 
 
@@ -176,7 +186,7 @@ def trained(folder: Path, study: Study) -> Progress:
     return train(Job({}, {}, folder / "out", folder), study)
 
 
-def constant(value: float) -> Reward:
+def constant(value: float) -> Plain:
     def same(turns: Any, replies: list[str], slots: Any) -> list[float]:
         return [value] * len(replies)
 
@@ -187,7 +197,7 @@ def length(turns: list[list[Turn]], replies: list[str], slots: list[Slot | None]
     return [len(reply) / 10 for reply in replies]
 
 
-def nth(reward: Reward, special: dict[int, Callable[[int], list[float]]]) -> Reward:
+def nth(reward: Plain, special: dict[int, Callable[[int], list[float]]]) -> Plain:
     """``reward``, but its n-th call (the trial before the first step is the 0th) does as told."""
     calls = iter(range(10**6))
 
@@ -639,10 +649,10 @@ def test_a_price_on_length_shortens_replies(tmp_path, sft):
 def test_the_terms_of_a_sum_are_logged_each(tmp_path, sft):
     given = study(sft, length)
 
-    def terms(turns: Any, replies: list[str], slots: Any) -> dict[str, list[float]]:
-        return {"a": [1.0] * len(replies), "b": [-2.0] * len(replies)}
+    def total(turns: Any, replies: list[str], slots: Any) -> Said:
+        return [-1.0] * len(replies), {"a": [1.0] * len(replies), "b": [-2.0] * len(replies)}
 
-    given.terms = terms
+    given.reward = total
     progress = trained(tmp_path, given)
     assert {row["reward/term/a"] for row in progress.curves} == {1.0}
     assert {row["reward/term/b"] for row in progress.curves} == {-2.0}

@@ -32,7 +32,7 @@ from karma.reward.job import run
 from karma.reward.metrics import Heldout, evaluate, levels_at
 from karma.reward.objectives import PASS, pad, passes, schedule
 from karma.reward.recipe import RewardRecipe, declared
-from karma.reward.score import load
+from karma.reward.score import Length, RewardModel, Sum, load
 from karma.reward.trainer import Collator
 from karma.reward.views import Slot
 from karma.text import Turn
@@ -328,10 +328,29 @@ def test_a_sum_adds_its_standardised_terms(world, tmp_path):
     )
     expected = (raw - model.mean) / model.deviation
     assert np.allclose(model.score(turns, replies, slots), expected)
+    rewards, parts = model.explained(turns, replies, slots)
+    assert np.allclose(rewards, expected)
     assert np.allclose(
-        model.terms(turns, replies, slots)["length"],
+        parts["length"],
         -0.5 * np.array(terms["length"].score(turns, replies, slots)),
     )
+
+
+def test_asking_for_reward_and_terms_reads_each_reply_once():
+    read: list[str] = []
+
+    class Spy(Length):
+        def raw(self, turns, replies, slots):
+            read.extend(replies)
+            return super().raw(turns, replies, slots)
+
+    plain = RewardModel("length", Spy(), 0.0, 1.0)
+    assert plain.explained([[], []], ["a", "bc"], [None, None])[1] == {}
+    assert read == ["a", "bc"]
+    total = RewardModel("sum", Sum({"length": (2.0, plain)}), 0.0, 1.0)
+    rewards, terms = total.explained([[], []], ["a", "bc"], [None, None])
+    assert rewards == terms["length"]
+    assert read == ["a", "bc", "a", "bc"]
 
 
 def test_gold_learns_from_its_own_threads(world, tmp_path):

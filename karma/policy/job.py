@@ -52,7 +52,6 @@ def prepare(job: Job, team: Team = ALONE) -> Study:
         print(f"policy: the critic starts from the {origin}")
     model = models.actor_critic(policy, trunk, recipe, seed, half=_half(recipe, job.compute))
     model = model.to(device)
-    scorer = score.load(reward, device)
     return Study(
         recipe=recipe,
         seed=seed,
@@ -60,9 +59,8 @@ def prepare(job: Job, team: Team = ALONE) -> Study:
         reference=models.reference(model.policy, sft, device, model.lower),
         tokenizer=tokenizer,
         prompts=prompts,
-        reward=scorer.score,
-        gold=score.load(job.inputs["gold"], device).score,
-        terms=scorer.terms,
+        reward=score.load(reward, device).explained,
+        gold=score.load(job.inputs["gold"], device).explained,
         device=device,
         team=team,
     )

@@ -31,7 +31,7 @@ from karma.policy.faults import NotFiniteError
 from karma.policy.job import prepare, write
 from karma.policy.prompts import chosen, generator
 from karma.policy.recipe import PolicyRecipe
-from karma.policy.rewards import Reward, ask, shape
+from karma.policy.rewards import Reward, Said, ask, shape
 from karma.policy.rollout import Rollout
 from karma.policy.study import Study, kept_samples, tell_and_steer
 
@@ -164,7 +164,7 @@ class Trainer(RLOOTrainer):
         turns, slots = [p.turns for p in prompts], [p.slot for p in prompts]
         texts = study.texts(completion_ids)
 
-        def asked(reward: Reward, name: str) -> list[float]:
+        def asked(reward: Reward, name: str) -> Said:
             try:
                 return ask(reward, name, turns, texts, slots)
             except NotFiniteError as error:
@@ -173,12 +173,12 @@ class Trainer(RLOOTrainer):
                     "model"
                 ) from None
 
-        raw, gold = asked(study.reward, "the reward"), asked(study.gold, "the gold reward")
+        raw, parts = asked(study.reward, "the reward")
+        gold, _ = asked(study.gold, "the gold reward")
         rollout = self._rollout([prompt.ids for prompt in prompts], completion_ids)
         lengths = [len(reply) for reply in completion_ids]
         terms = shape(raw, rollout.ended, lengths, recipe)
         shaped = [math.fsum(values) for values in zip(*terms.values(), strict=True)]
-        parts = study.terms(turns, texts, slots)
         blank = torch.zeros_like(rollout.logprobs)
         seen = monitor.of_rollout(rollout, ppo.Targets(blank, blank))
         del seen["explained_variance"]  # there is no critic

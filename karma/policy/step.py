@@ -112,10 +112,11 @@ def _scores(
     texts = study.texts([rollout.replies[row] for row in mine])
 
     def asked() -> dict[str, list[float]]:
-        terms = study.terms(turns, texts, slots)
+        reward, terms = ask(study.reward, "the reward", turns, texts, slots)
+        gold, _ = ask(study.gold, "the gold reward", turns, texts, slots)
         return {
-            "reward": ask(study.reward, "the reward", turns, texts, slots),
-            "gold": ask(study.gold, "the gold reward", turns, texts, slots),
+            "reward": reward,
+            "gold": gold,
             **{f"term/{name}": part for name, part in terms.items()},
         }
 

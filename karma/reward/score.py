@@ -177,16 +177,11 @@ class RewardModel:
             case _:
                 return Counter()
 
-    def terms(
-        self, turns: Sequence[list[Turn]], replies: Sequence[str], slots: Sequence[Slot | None]
-    ) -> dict[str, list[float]]:
-        """What each term adds to the rewards, before the sum is standardised; {} if no sum."""
-        return self.explained(turns, replies, slots)[1]
-
     def explained(
         self, turns: Sequence[list[Turn]], replies: Sequence[str], slots: Sequence[Slot | None]
     ) -> tuple[list[float], dict[str, list[float]]]:
-        """What ``score`` and ``terms`` give, each reply read once."""
+        """What ``score`` gives, and what each term adds to it before the sum is standardised ({} if
+        it is no sum)."""
         if not replies or not isinstance(self.scorer, Sum):
             return self.score(turns, replies, slots), {}
         terms = self.scorer.weighted(turns, replies, slots)
