@@ -50,16 +50,32 @@ def cards(least: int = 1) -> tuple[str, ...]:
         folder = Path("/proc/driver/nvidia/gpus")
         count = len(list(folder.iterdir())) if folder.is_dir() else 0
         found = tuple(str(number) for number in range(count))
+    enough(len(found), least)
+    return found
+
+
+def enough(found: int, least: int = 1) -> None:
+    """Raise InputError if the cards that were found are none, or fewer than ``least``."""
     if not found:
         raise InputError(
             "compute: cuda",
             "this machine has no CUDA card",
             "Run on one that has, or set compute=cpu.",
         )
-    if len(found) < least:
+    if found < least:
         raise InputError(
             f"policy.processes: {least}",
-            f"this machine has {len(found)} CUDA card(s)",
+            f"this machine has {found} CUDA card(s)",
             "Set it to no more than that.",
         )
-    return found
+
+
+def one(found: int, who: str) -> None:
+    """Raise InputError unless one card was found: a trainer would share a step among several."""
+    enough(found)
+    if found > 1:
+        raise InputError(
+            "compute: cuda",
+            f"{who} trains on one card, and torch sees {found}",
+            "Set CUDA_VISIBLE_DEVICES=0.",
+        )

@@ -7,7 +7,8 @@ import torch
 from transformers import AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
-from karma.errors import InputError, StageError
+from karma import cards
+from karma.errors import StageError
 from karma.jobs import Job, write_json
 from karma.policy import models, monitor, parallel, points
 from karma.policy.checkpoint import Progress
@@ -69,13 +70,7 @@ def prepare(job: Job, team: Team = ALONE) -> Study:
 def _device(compute: str, team: Team) -> str:
     if compute != "cuda":
         return compute
-    if torch.cuda.device_count() < team.size:
-        raise InputError(
-            "compute",
-            f"cuda is asked for, with {team.size} card(s), and {torch.cuda.device_count()} are "
-            "there",
-            "Set compute: cpu, or policy.processes to the number of cards.",
-        )
+    cards.enough(torch.cuda.device_count(), team.size)
     return f"cuda:{team.rank}"
 
 

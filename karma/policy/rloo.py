@@ -23,7 +23,8 @@ from torch import Tensor
 from transformers import PrinterCallback
 from trl import RLOOConfig, RLOOTrainer
 
-from karma.errors import InputError, StageError
+from karma import cards
+from karma.errors import StageError
 from karma.jobs import Job, write_json
 from karma.policy import alarms, monitor, points, ppo
 from karma.policy.checkpoint import Progress
@@ -41,12 +42,8 @@ PROGRESS = "progress.json"
 
 def run(job: Job) -> None:
     """Write what PPO's job writes, made by RLOO."""
-    if job.compute == "cuda" and torch.cuda.device_count() > 1:
-        raise InputError(
-            "compute",
-            "algorithm rloo trains on one card, and torch sees several",
-            "Set CUDA_VISIBLE_DEVICES=0.",
-        )
+    if job.compute == "cuda":
+        cards.one(torch.cuda.device_count(), "algorithm rloo")
     study = prepare(job)
     study.reference = None  # TRL loads one of its own
     write(job, study, train(job, study, job.config["replies"]))

@@ -210,7 +210,8 @@ def view_of(document: dict[str, Any]) -> View:
 def check_device(device: str) -> None:
     """Raise InputError unless ``device`` is ``cpu``, or ``cuda`` and a card is there."""
     if device != "cpu" and not (device == "cuda" and torch.cuda.is_available()):
-        reason = "no card is there" if device == "cuda" else "there is no such device"
+        known = device == "cuda"
+        reason = "this machine has no CUDA card" if known else "there is no such device"
         raise InputError(f"device {device}", reason, "Give cpu, or cuda where there is a card.")
 
 
