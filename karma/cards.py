@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 from typing import TextIO
 
-from karma.errors import InputError
+from karma.device import enough
 from karma.locks import try_lock
 
 
@@ -52,30 +52,3 @@ def cards(least: int = 1) -> tuple[str, ...]:
         found = tuple(str(number) for number in range(count))
     enough(len(found), least)
     return found
-
-
-def enough(found: int, least: int = 1) -> None:
-    """Raise InputError if the cards that were found are none, or fewer than ``least``."""
-    if not found:
-        raise InputError(
-            "compute: cuda",
-            "this machine has no CUDA card",
-            "Run on one that has, or set compute=cpu.",
-        )
-    if found < least:
-        raise InputError(
-            f"policy.processes: {least}",
-            f"this machine has {found} CUDA card(s)",
-            "Set it to no more than that.",
-        )
-
-
-def one(found: int, who: str) -> None:
-    """Raise InputError unless one card was found: a trainer would share a step among several."""
-    enough(found)
-    if found > 1:
-        raise InputError(
-            "compute: cuda",
-            f"{who} trains on one card, and torch sees {found}",
-            "Set CUDA_VISIBLE_DEVICES=0.",
-        )

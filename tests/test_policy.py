@@ -721,9 +721,9 @@ def test_where_memory_runs_out_passes_are_halved_and_the_curves_stay(tmp_path, s
     given = study(sft, length, critic=critic)
     short_of_memory(given.model.policy, 60)
     found = trained(tmp_path / "short", given)
-    told = capsys.readouterr().out
-    assert "out of memory; goes on with 2 replies a pass" in told
-    assert re.search(r"goes on with \d+ tokens a pass, and the same sums", told)
+    told = capsys.readouterr().err
+    assert "out of memory; goes on with 2 replies per pass" in told
+    assert re.search(r"goes on with \d+ tokens per pass, and the same sums", told)
     assert [s["reply"] for s in found.samples] == [s["reply"] for s in expected.samples]
     for one, two in zip(found.curves, expected.curves, strict=True):
         assert one == pytest.approx(two, rel=1e-3, abs=1e-4)

@@ -353,6 +353,23 @@ def test_asking_for_reward_and_terms_reads_each_reply_once():
     assert read == ["a", "bc", "a", "bc"]
 
 
+def test_where_memory_runs_out_scoring_goes_on_with_smaller_passes(
+    metadata, world, tmp_path, capsys
+):
+    model = load(metadata)
+    rows = rows_of(world, tmp_path)
+    expected = model.score(*rows)
+
+    def check(module, given, named):
+        if named["input_ids"].numel() > 1000:
+            raise torch.OutOfMemoryError
+
+    model.scorer.model.register_forward_pre_hook(check, with_kwargs=True)
+    assert model.score(*rows) == pytest.approx(expected, abs=1e-4)
+    assert "out of memory; goes on with" in capsys.readouterr().err
+    assert model.scorer.budget.size <= 1000
+
+
 def test_gold_learns_from_its_own_threads(world, tmp_path):
     job = make_job(world, tmp_path / "gold", "context", use="gold")
     recipe = RewardRecipe.model_validate(job.config["reward"])

@@ -13,7 +13,7 @@ from transformers import (
 )
 from transformers.utils import logging as transformers_logging
 
-from karma import cards
+from karma import device
 from karma.errors import InputError, StageError
 from karma.jobs import Job
 
@@ -112,7 +112,7 @@ def load(folder: Path, compute: str) -> LanguageModel:
     Raises InputError if ``compute`` is cuda and there is no card.
     """
     if compute == "cuda":
-        cards.enough(torch.cuda.device_count())
+        device.enough(torch.cuda.device_count())
     transformers_logging.disable_progress_bar()
     dtype = torch.bfloat16 if compute == "cuda" else torch.float32
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype).to(compute).eval()

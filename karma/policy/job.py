@@ -7,7 +7,7 @@ import torch
 from transformers import AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
-from karma import cards
+from karma.device import enough
 from karma.errors import StageError
 from karma.jobs import Job, write_json
 from karma.policy import models, monitor, parallel, points
@@ -70,7 +70,7 @@ def prepare(job: Job, team: Team = ALONE) -> Study:
 def _device(compute: str, team: Team) -> str:
     if compute != "cuda":
         return compute
-    cards.enough(torch.cuda.device_count(), team.size)
+    enough(torch.cuda.device_count(), team.size)
     return f"cuda:{team.rank}"
 
 

@@ -23,7 +23,7 @@ from torch import Tensor
 from transformers import PrinterCallback
 from trl import RLOOConfig, RLOOTrainer
 
-from karma import cards
+from karma import device
 from karma.errors import StageError
 from karma.jobs import Job, write_json
 from karma.policy import alarms, monitor, points, ppo
@@ -43,7 +43,7 @@ PROGRESS = "progress.json"
 def run(job: Job) -> None:
     """Write what PPO's job writes, made by RLOO."""
     if job.compute == "cuda":
-        cards.one(torch.cuda.device_count(), "algorithm rloo")
+        device.one(torch.cuda.device_count(), "algorithm rloo")
     study = prepare(job)
     study.reference = None  # TRL loads one of its own
     write(job, study, train(job, study, job.config["replies"]))

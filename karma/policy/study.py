@@ -3,10 +3,10 @@
 from dataclasses import dataclass, field
 from typing import Any
 
+from karma.memory import Budget
 from karma.policy import ppo
 from karma.policy.checkpoint import Progress
 from karma.policy.faults import NotFiniteError
-from karma.policy.memory import Budget
 from karma.policy.models import ActorCritic
 from karma.policy.prompts import Prompt, generator
 from karma.policy.recipe import PolicyRecipe

@@ -11,7 +11,7 @@ from datasets import Dataset
 from transformers.trainer_callback import PrinterCallback
 from trl import RewardConfig
 
-from karma import cards
+from karma import device
 from karma.errors import InputError
 from karma.jobs import Job
 from karma.reward.backbone import adapters, classifier, source, tokenizer_of
@@ -116,7 +116,7 @@ def arguments(job: Job, recipe: RewardRecipe, seed: int, scratch: Path) -> Rewar
     """The trainer's settings. Raises InputError if a card is asked for and not one is there."""
     cuda = job.compute == "cuda"
     if cuda:
-        cards.one(torch.cuda.device_count(), "reward")
+        device.one(torch.cuda.device_count(), "reward")
     return RewardConfig(
         output_dir=str(scratch),
         seed=seed,

@@ -17,7 +17,7 @@ from transformers import (
 from transformers.trainer_pt_utils import get_length_grouped_indices
 from trl import SFTConfig, SFTTrainer
 
-from karma import cards
+from karma import device
 from karma.errors import StageError
 from karma.jobs import Job
 from karma.sft.data import Tokens
@@ -77,7 +77,7 @@ def train(
     """
     cuda = job.compute == "cuda"
     if cuda:
-        cards.one(torch.cuda.device_count(), "sft")
+        device.one(torch.cuda.device_count(), "sft")
     torch.manual_seed(seed)
     # Weights stay in single precision: at a small learning rate bfloat16 rounds updates away.
     model = AutoModelForCausalLM.from_pretrained(job.inputs["base"], dtype=torch.float32)
