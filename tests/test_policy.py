@@ -7,6 +7,7 @@ import resource
 import shutil
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ import pytest
 import torch
 from pydantic import ValidationError
 from safetensors.torch import load_file
+from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
@@ -34,7 +36,7 @@ from karma.policy.job import run
 from karma.policy.prompts import chosen, encode, read
 from karma.policy.recipe import PolicyRecipe
 from karma.policy.rewards import Reward, Said, shape
-from karma.policy.study import Study
+from karma.policy.study import Study, kept_samples
 from karma.policy.train import train
 from karma.reward.views import Slot
 from karma.text import Turn
@@ -747,6 +749,31 @@ def test_bfloat16_begins_at_the_starting_policy_and_keeps_weights_single(tmp_pat
     assert {weight.dtype for weight in given.model.parameters()} == {torch.float32}
     exact = trained(tmp_path / "exact", study(sft, length, critic=critic))
     assert first["entropy"] == pytest.approx(exact.curves[0]["entropy"], rel=0.01)
+
+
+class Casts(TorchDispatchMode):
+    """Counts by place how often a tensor is cast to bfloat16."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.places: Counter[int] = Counter()
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        named = kwargs or {}
+        if func is torch.ops.aten._to_copy.default and named.get("dtype") is torch.bfloat16:
+            self.places[args[0].data_ptr()] += 1
+        return func(*args, **named)
+
+
+def test_sampling_in_bfloat16_casts_each_frozen_weight_once(sft):
+    given = study(sft, length, **LORA)
+    given.model.half_precision = True
+    frozen = [p for p in given.model.policy.parameters() if not p.requires_grad]
+    with Casts() as casts:
+        kept_samples(given, 0)
+    found = [casts.places[weight.data_ptr()] for weight in frozen]
+    assert max(found) == 1
+    assert not any(weight.requires_grad for weight in frozen)
 
 
 def test_attention_is_torchs_own_fused_one(sft):
