@@ -1,6 +1,7 @@
 """Prompts from Reddit threads and from instruction dialogues, and the reader of the latter."""
 
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from karma.jobs import Job
 from karma.prompts import hub, instructions
 from karma.prompts.job import reddit, unexposed
 from karma.prompts.recipe import RedditPrompts, UnexposedPrompts
+from karma.sft.data import unexposed as unexposed_answers
 from karma.sql import check, connect, plain
 from karma.text import Turn, render
 
@@ -164,6 +166,32 @@ def test_an_unexposed_prompt_ends_with_a_user_and_has_no_slot(tmp_path):
     assert all(prompt[name] is None for prompt in prompts for name in slot)
 
 
+def test_no_start_learns_the_answers_to_the_prompts_of_ppo(tmp_path):
+    rows = [fastchat(f"Question {n % 150}?", f"Yes {n}.", "Sure?", "Yes.") for n in range(300)]
+    asked = {prompt["turns"][0]["text"] for prompt in from_dialogues(tmp_path, rows)}
+    learned = unexposed_answers("file", tmp_path / "instructions.json", 1000)
+    answered = {example.turns[0]["text"] for example in learned}
+    assert len(asked) > 40
+    assert len(answered) > 60
+    assert not asked & answered
+    assert len(asked | answered) == 150
+
+
+def test_separators_that_json_allows_in_a_text_cut_no_line(tmp_path):
+    path = tmp_path / "data.jsonl"
+    text = "a\u2028b\u2029c\u0085d"
+    rows = [{"messages": [{"role": "user", "content": text}]}] * 2
+    path.write_text("\n".join(json.dumps(row, ensure_ascii=False) for row in rows), "utf-8")
+    assert [dialogue[0]["text"] for dialogue in instructions.read("file", path)] == [text] * 2
+
+
+def test_a_row_of_an_unknown_shape_is_told_by_its_number(tmp_path):
+    path = tmp_path / "data.json"
+    path.write_text(json.dumps([fastchat("So?", "Yes."), {"instruction": "Do", "output": "Done"}]))
+    with pytest.raises(InputError, match=r"row 2 has an unknown shape: .*instruction"):
+        instructions.read("file", path)
+
+
 def test_dialogues_that_open_alike_stay_on_one_side(tmp_path):
     rows = [fastchat(f"Question {n % 40}?", f"Yes {n}.", f"Sure {n}?", "Yes.") for n in range(200)]
     prompts = from_dialogues(tmp_path, rows)
@@ -256,8 +284,8 @@ def test_a_missing_file_and_an_unpinned_name_are_refused(tmp_path):
 def test_real_instruction_data_is_read_whole(name, least):
     dialogues = instructions.read(name, SHARED / name)
     assert len(dialogues) == least
-    held = sum(instructions.held_out(dialogue) for dialogue in dialogues)
-    assert 0 < held < 0.3 * least
+    uses = Counter(map(instructions.use_of, dialogues))
+    assert 0 < uses["test"] < uses["ppo"] < uses["sft"]
 
 
 # Where the dialogues come from

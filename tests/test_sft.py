@@ -129,14 +129,14 @@ def test_a_larger_count_adds_replies_and_takes_none_away(tmp_path):
     assert few == many[:10]
 
 
-def test_every_answer_of_a_dialogue_is_learned_but_none_held_out_for_tests(tmp_path):
+def test_every_answer_of_a_dialogue_of_the_use_sft_is_learned(tmp_path):
     path = tmp_path / "instructions.json"
     rows = [{"messages": _messages(f"Question {n}?")} for n in range(100)]
     path.write_text("\n".join(json.dumps(row) for row in rows))
     examples = data.unexposed("file", path, 1000)
     openings = {example.turns[0]["text"] for example in examples}
     assert len(examples) == 2 * len(openings)
-    assert 75 < len(openings) < 98
+    assert 45 < len(openings) < 75
     assert {len(example.turns) for example in examples} == {1, 3}
 
 

@@ -55,16 +55,20 @@ def unexposed(job: Job) -> None:
     train = [row for row in found if row["split"] == "train"]
     test = [row for row in found if row["split"] == "test"]
     rows = [*test[: recipe.test_count], *train[: recipe.count]]
-    _write(job.out, rows, "the instruction data")
+    _write(job.out, rows, "the instruction data's dialogues of the use ppo")
 
 
 def _cut(dialogues: list[instructions.Dialogue]) -> Iterator[dict[str, Any]]:
-    """One prompt per dialogue: its turns up to a user's turn that a hash chooses.
+    """One prompt per dialogue of the use ``ppo`` or ``test``: its turns up to a user's turn that a
+    hash chooses.
 
     No two prompts are the same text.
     """
     seen = set()
     for dialogue in dialogues:
+        use = instructions.use_of(dialogue)
+        if use == "sft":
+            continue
         asked = range(0, len(dialogue), 2)
         end = asked[int(instructions.key(dialogue)[:8], 16) % len(asked)]
         turns, answer = dialogue[: end + 1], dialogue[end + 1 : end + 2]
@@ -74,7 +78,7 @@ def _cut(dialogues: list[instructions.Dialogue]) -> Iterator[dict[str, Any]]:
         seen.add(name)
         yield {
             "id": name,
-            "split": "test" if instructions.held_out(dialogue) else "train",
+            "split": "test" if use == "test" else "train",
             "turns": turns,
             "reply": answer[0]["text"] if answer else None,
         }

@@ -1,7 +1,7 @@
 """The replies that a starting policy learns from, as tokens.
 
-Reddit's come from the threads of the use ``sft`` alone; instruction dialogues give every answer
-but those held out for tests.
+They come from what is of the use ``sft`` alone, Reddit's threads or instruction dialogues; of a
+dialogue every answer.
 """
 
 import hashlib
@@ -54,10 +54,10 @@ def reddit(folders: list[Path], count: int) -> list[Example]:
 
 
 def unexposed(source: str, path: Path | None, count: int) -> list[Example]:
-    """At most ``count`` answers of instruction dialogues, chosen and ordered by a hash."""
+    """At most ``count`` answers of dialogues of the use ``sft``, chosen and ordered by a hash."""
     examples = {}
     for dialogue in instructions.read(source, path):
-        if instructions.held_out(dialogue):
+        if instructions.use_of(dialogue) != "sft":
             continue
         for end in range(1, len(dialogue), 2):
             name = instructions.key(dialogue[: end + 1])
