@@ -517,6 +517,14 @@ def test_rewards_are_held_within_bounds_and_replies_without_end_pay():
 def test_a_recipe_that_cannot_make_a_step_is_refused():
     with pytest.raises(ValidationError, match=r"minibatches \(9\) exceeds batch \(8\)"):
         PolicyRecipe.model_validate({**PPO, "minibatches": 9})
+    with pytest.raises(ValidationError, match="kl_coef is 0, which steering to kl_target cannot"):
+        PolicyRecipe(kl_coef=0.0)
+    with pytest.raises(ValidationError, match=r"batch 50 could move .* kl_horizon above 10"):
+        PolicyRecipe(batch=50, kl_horizon=10)
+    assert PolicyRecipe(batch=49, kl_horizon=10, kl_coef=0.1)
+    assert PolicyRecipe(batch=50, kl_horizon=10, kl_coef=0.0, kl_target=None)
+    with pytest.raises(ValidationError, match="kl_grid holds 2 more than once"):
+        PolicyRecipe(kl_grid=(1.0, 2.0, 2.0000001))
     with pytest.raises(ValidationError, match=r"batch \(8\) exceeds episodes \(7\)"):
         PolicyRecipe.model_validate({**PPO, "episodes": 7})
 
