@@ -95,6 +95,7 @@ def test_a_prompt_is_rendered_and_keeps_the_real_reply_and_its_slot(tmp_path):
     (prompt,) = from_threads(tmp_path, [conversation(7)])
     assert prompt == {
         "id": "r7",
+        "thread_id": "t7",
         "split": "train",
         "turns": conversation(7)["context"],
         "prompt": "Post: About 7\nComment: So?\nReply:",
@@ -123,6 +124,13 @@ def test_ppo_gets_threads_of_its_use_and_tests_get_test_threads(tmp_path):
 def test_no_two_prompts_are_the_same_conversation(tmp_path):
     rows = [conversation(n, thread_id="t", parent_id="p") for n in range(9)]
     assert len(from_threads(tmp_path, rows)) == 1
+
+
+def test_an_id_that_two_threads_have_names_two_prompts(tmp_path):
+    rows = [conversation(0), conversation(0, thread_id="other", reply="Other")]
+    rows.append(conversation(0, thread_id="third", use="sft", reply="Third"))
+    prompts = from_threads(tmp_path, rows)
+    assert {prompt["reply"] for prompt in prompts} == {"Well 0", "Other"}
 
 
 def test_a_larger_count_adds_prompts_and_the_order_of_rows_does_not_matter(tmp_path):

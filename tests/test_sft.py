@@ -53,6 +53,7 @@ def conversation(n: int, use: str | None = "sft", split: str = "train") -> dict[
     turns = [Turn(role="title", text=f"About {n}"), Turn(role="comment", text="Is it blue?")]
     return {
         "id": f"r{n}",
+        "thread_id": f"t{n}",
         "context": turns,
         "reply": f"It is blue {n % 3}.",
         "split": split,
@@ -127,6 +128,14 @@ def test_a_larger_count_adds_replies_and_takes_none_away(tmp_path):
     few, many = data.reddit([folder], 10), data.reddit([folder], 30)
     assert (len(few), len(many)) == (10, 30)
     assert few == many[:10]
+
+
+def test_an_id_that_two_threads_have_names_two_replies(tmp_path):
+    rows = [conversation(0), {**conversation(0), "thread_id": "other", "reply": "Red."}]
+    rows.append({**conversation(0), "thread_id": "third", "use": "ppo"})
+    examples = data.reddit([threads(tmp_path / "t", rows)], 100)
+    assert sorted(example.reply for example in examples) == ["It is blue 0.", "Red."]
+    assert len(data.reddit([tmp_path / "t"], 1)) == 1
 
 
 def test_every_answer_of_a_dialogue_of_the_use_sft_is_learned(tmp_path):

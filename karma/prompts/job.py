@@ -20,6 +20,7 @@ from karma.text import render
 SCHEMA = pa.schema(
     {
         "id": pa.string(),
+        "thread_id": pa.string(),
         "split": pa.string(),
         "turns": pa.list_(pa.struct({"role": pa.string(), "text": pa.string()})),
         "prompt": pa.string(),
