@@ -1,5 +1,4 @@
--- One row per pair of the chosen replies, whose threads and ids $threads and $ids tell, in the order
--- of a stable hash.
+-- One row per pair of the chosen replies, in the order of a stable hash; $threads and $ids name them.
 -- sqlfluff:templater:placeholder:pairs:'pairs'
 -- sqlfluff:templater:placeholder:threads:['a']
 -- sqlfluff:templater:placeholder:ids:['b']
