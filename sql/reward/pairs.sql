@@ -1,4 +1,4 @@
--- One row per pair of the chosen replies, in the order of a stable hash; $threads and $ids name them.
+-- One row per pair of the chosen replies ($threads and $ids), in the order of a stable hash.
 -- sqlfluff:templater:placeholder:pairs:'pairs'
 -- sqlfluff:templater:placeholder:threads:['a']
 -- sqlfluff:templater:placeholder:ids:['b']
