@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 from typing import TextIO
 
-from karma.errors import InputError
+from karma.device import enough
 from karma.locks import try_lock
 
 
@@ -50,16 +50,5 @@ def cards(least: int = 1) -> tuple[str, ...]:
         folder = Path("/proc/driver/nvidia/gpus")
         count = len(list(folder.iterdir())) if folder.is_dir() else 0
         found = tuple(str(number) for number in range(count))
-    if not found:
-        raise InputError(
-            "compute: cuda",
-            "this machine has no CUDA card",
-            "Run on one that has, or set compute=cpu.",
-        )
-    if len(found) < least:
-        raise InputError(
-            f"policy.processes: {least}",
-            f"this machine has {len(found)} CUDA card(s)",
-            "Set it to no more than that.",
-        )
+    enough(len(found), least)
     return found

@@ -249,8 +249,8 @@ class Storage:
             except (FileNotFoundError, FileExistsError, SharedStoreError):
                 raise
             except Exception as error:
-                last = wait is None or time.monotonic() > until
-                if last or type(error).__name__ in LASTING:
+                lasting = type(error).__name__ in LASTING
+                if wait is None or lasting or time.monotonic() > until:
                     raise self._told(verb, error) from error
                 time.sleep(wait)
         raise AssertionError("the last try returns or raises")

@@ -19,7 +19,7 @@ from transformers import (
     Qwen2ForCausalLM,
 )
 
-from karma.errors import InputError, StageError
+from karma.errors import InputError
 from karma.reward.job import run
 from karma.reward.recipe import RewardRecipe
 from karma.reward.score import load
@@ -181,5 +181,5 @@ def test_half_precision_and_checkpointing_need_a_card(world, tmp_path):
     assert not made.gradient_checkpointing
     assert not made.activation_checkpointing
     if not torch.cuda.is_available():
-        with pytest.raises(StageError, match="torch sees no card"):
+        with pytest.raises(InputError, match="this machine has no CUDA card"):
             arguments(replace(job, compute="cuda"), RewardRecipe(), 0, tmp_path)

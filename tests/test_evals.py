@@ -806,11 +806,11 @@ def prompts_file(folder: Path, exposure: str) -> Path:
     for n in range(8):
         turns = [{"role": "title", "text": f"a cat {n % 2}"}, {"role": "comment", "text": "why?"}]
         split = "train" if n < 2 else "test"
-        row = {"id": f"p{n}", "thread": f"t{n // 2}", "split": split, "turns": turns}
+        row = {"id": f"p{n}", "thread_id": f"t{n // 2}", "split": split, "turns": turns}
         rows.append({**row, "prompt": render(turns), "reply": "so", **slot})
     turn = pa.struct([("role", pa.string()), ("text", pa.string())])
     schema = pa.schema(
-        [(name, pa.string()) for name in ("id", "thread", "split")]
+        [(name, pa.string()) for name in ("id", "thread_id", "split")]
         + [("turns", pa.list_(turn))]
         + [("prompt", pa.string()), ("reply", pa.string()), ("subreddit", pa.string())]
         + [(name, pa.int64()) for name in ("depth", "delay", "hour", "parent_score")]

@@ -83,6 +83,23 @@ def test_raw_and_log_score_are_kept(tmp_path):
     assert by_id(valuations, "log_score") == pytest.approx(expected)
 
 
+def test_an_id_that_two_threads_have_is_two_replies(tmp_path):
+    rows = [
+        reply("1", 1),
+        reply("2", 5),
+        reply("1", 9, thread_id="u"),
+        reply("2", 3, thread_id="u"),
+    ]
+    valuations, pairs, _ = labels(
+        tmp_path, rows, valuation={"min_group": 1}, pairs={"later_preferred": False}
+    )
+    found = {(row["thread_id"], row["id"]): row["valuation"] for row in valuations}
+    expected = {("t", "1"): 1 / 8, ("u", "2"): 3 / 8, ("t", "2"): 5 / 8, ("u", "1"): 7 / 8}
+    assert found == pytest.approx(expected)
+    ends = {(pair["thread_id"], pair["preferred"], pair["rejected"]) for pair in pairs}
+    assert ends == {("t", "2", "1"), ("u", "1", "2")}
+
+
 def test_other_splits_are_read_off_and_change_nothing(tmp_path):
     train = [reply("1", 1), reply("2", 5), reply("3", 9)]
     test = [

@@ -7,6 +7,7 @@ import resource
 import shutil
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ import pytest
 import torch
 from pydantic import ValidationError
 from safetensors.torch import load_file
+from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
@@ -33,8 +35,8 @@ from karma.policy.checkpoint import Progress
 from karma.policy.job import run
 from karma.policy.prompts import chosen, encode, read
 from karma.policy.recipe import PolicyRecipe
-from karma.policy.rewards import Reward, shape
-from karma.policy.study import Study
+from karma.policy.rewards import Reward, Said, shape
+from karma.policy.study import Study, kept_samples
 from karma.policy.train import train
 from karma.reward.views import Slot
 from karma.text import Turn
@@ -152,7 +154,17 @@ def digests(folder: Path) -> dict[str, str]:
     }
 
 
-def study(sft: Path, reward: Reward, gold: Reward | None = None, **changes: Any) -> Study:
+Plain = Callable[[list[list[Turn]], list[str], list[Slot | None]], list[float]]
+
+
+def without_terms(reward: Plain) -> Reward:
+    def asked(turns: list[list[Turn]], replies: list[str], slots: list[Slot | None]) -> Said:
+        return reward(turns, replies, slots), {}
+
+    return asked
+
+
+def study(sft: Path, reward: Plain, gold: Plain | None = None, **changes: Any) -> Study:
     recipe = PolicyRecipe.model_validate({**PPO, **changes})
     tokenizer = AutoTokenizer.from_pretrained(sft)
     rows = [(conversation(n), None) for n in range(11)]
@@ -165,8 +177,8 @@ def study(sft: Path, reward: Reward, gold: Reward | None = None, **changes: Any)
         reference=models.reference(model.policy, sft, "cpu", model.lower),
         tokenizer=tokenizer,
         prompts=encode(rows, tokenizer, recipe, WINDOW),
-        reward=reward,
-        gold=gold or constant(1.0),
+        reward=without_terms(reward),
+        gold=without_terms(gold or constant(1.0)),
     )
 
 
@@ -176,7 +188,7 @@ def trained(folder: Path, study: Study) -> Progress:
     return train(Job({}, {}, folder / "out", folder), study)
 
 
-def constant(value: float) -> Reward:
+def constant(value: float) -> Plain:
     def same(turns: Any, replies: list[str], slots: Any) -> list[float]:
         return [value] * len(replies)
 
@@ -187,7 +199,7 @@ def length(turns: list[list[Turn]], replies: list[str], slots: list[Slot | None]
     return [len(reply) / 10 for reply in replies]
 
 
-def nth(reward: Reward, special: dict[int, Callable[[int], list[float]]]) -> Reward:
+def nth(reward: Plain, special: dict[int, Callable[[int], list[float]]]) -> Plain:
     """``reward``, but its n-th call (the trial before the first step is the 0th) does as told."""
     calls = iter(range(10**6))
 
@@ -503,6 +515,14 @@ def test_rewards_are_held_within_bounds_and_replies_without_end_pay():
 def test_a_recipe_that_cannot_make_a_step_is_refused():
     with pytest.raises(ValidationError, match=r"minibatches \(9\) exceeds batch \(8\)"):
         PolicyRecipe.model_validate({**PPO, "minibatches": 9})
+    with pytest.raises(ValidationError, match="kl_coef is 0, which steering to kl_target cannot"):
+        PolicyRecipe(kl_coef=0.0)
+    with pytest.raises(ValidationError, match=r"batch 50 could move .* kl_horizon above 10"):
+        PolicyRecipe(batch=50, kl_horizon=10)
+    assert PolicyRecipe(batch=49, kl_horizon=10, kl_coef=0.1)
+    assert PolicyRecipe(batch=50, kl_horizon=10, kl_coef=0.0, kl_target=None)
+    with pytest.raises(ValidationError, match="kl_grid holds 2 more than once"):
+        PolicyRecipe(kl_grid=(1.0, 2.0, 2.0000001))
     with pytest.raises(ValidationError, match=r"batch \(8\) exceeds episodes \(7\)"):
         PolicyRecipe.model_validate({**PPO, "episodes": 7})
 
@@ -637,10 +657,10 @@ def test_a_price_on_length_shortens_replies(tmp_path, sft):
 def test_the_terms_of_a_sum_are_logged_each(tmp_path, sft):
     given = study(sft, length)
 
-    def terms(turns: Any, replies: list[str], slots: Any) -> dict[str, list[float]]:
-        return {"a": [1.0] * len(replies), "b": [-2.0] * len(replies)}
+    def total(turns: Any, replies: list[str], slots: Any) -> Said:
+        return [-1.0] * len(replies), {"a": [1.0] * len(replies), "b": [-2.0] * len(replies)}
 
-    given.terms = terms
+    given.reward = total
     progress = trained(tmp_path, given)
     assert {row["reward/term/a"] for row in progress.curves} == {1.0}
     assert {row["reward/term/b"] for row in progress.curves} == {-2.0}
@@ -709,9 +729,9 @@ def test_where_memory_runs_out_passes_are_halved_and_the_curves_stay(tmp_path, s
     given = study(sft, length, critic=critic)
     short_of_memory(given.model.policy, 60)
     found = trained(tmp_path / "short", given)
-    told = capsys.readouterr().out
-    assert "out of memory; goes on with 2 replies a pass" in told
-    assert re.search(r"goes on with \d+ tokens a pass, and the same sums", told)
+    told = capsys.readouterr().err
+    assert "out of memory; goes on with 2 replies per pass" in told
+    assert re.search(r"goes on with \d+ tokens per pass, and the same sums", told)
     assert [s["reply"] for s in found.samples] == [s["reply"] for s in expected.samples]
     for one, two in zip(found.curves, expected.curves, strict=True):
         assert one == pytest.approx(two, rel=1e-3, abs=1e-4)
@@ -735,6 +755,31 @@ def test_bfloat16_begins_at_the_starting_policy_and_keeps_weights_single(tmp_pat
     assert {weight.dtype for weight in given.model.parameters()} == {torch.float32}
     exact = trained(tmp_path / "exact", study(sft, length, critic=critic))
     assert first["entropy"] == pytest.approx(exact.curves[0]["entropy"], rel=0.01)
+
+
+class Casts(TorchDispatchMode):
+    """Counts by place how often a tensor is cast to bfloat16."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.places: Counter[int] = Counter()
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        named = kwargs or {}
+        if func is torch.ops.aten._to_copy.default and named.get("dtype") is torch.bfloat16:
+            self.places[args[0].data_ptr()] += 1
+        return func(*args, **named)
+
+
+def test_sampling_in_bfloat16_casts_each_frozen_weight_once(sft):
+    given = study(sft, length, **LORA)
+    given.model.half_precision = True
+    frozen = [p for p in given.model.policy.parameters() if not p.requires_grad]
+    with Casts() as casts:
+        kept_samples(given, 0)
+    found = [casts.places[weight.data_ptr()] for weight in frozen]
+    assert max(found) == 1
+    assert not any(weight.requires_grad for weight in frozen)
 
 
 def test_attention_is_torchs_own_fused_one(sft):

@@ -10,9 +10,9 @@ import torch
 from torch.nn.functional import log_softmax
 from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
 
+from karma.memory import Budget
 from karma.policy import monitor, ppo
 from karma.policy.faults import NotFiniteError
-from karma.policy.memory import Budget
 from karma.policy.models import ActorCritic, value_head
 from karma.policy.recipe import PolicyRecipe
 from karma.policy.rollout import Rollout, evaluate, micro_batches, roll_out

@@ -1,6 +1,7 @@
 """Prompts from Reddit threads and from instruction dialogues, and the reader of the latter."""
 
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from karma.jobs import Job
 from karma.prompts import hub, instructions
 from karma.prompts.job import reddit, unexposed
 from karma.prompts.recipe import RedditPrompts, UnexposedPrompts
+from karma.sft.data import unexposed as unexposed_answers
 from karma.sql import check, connect, plain
 from karma.text import Turn, render
 
@@ -93,7 +95,7 @@ def test_a_prompt_is_rendered_and_keeps_the_real_reply_and_its_slot(tmp_path):
     (prompt,) = from_threads(tmp_path, [conversation(7)])
     assert prompt == {
         "id": "r7",
-        "thread": "t7",
+        "thread_id": "t7",
         "split": "train",
         "turns": conversation(7)["context"],
         "prompt": "Post: About 7\nComment: So?\nReply:",
@@ -122,6 +124,13 @@ def test_ppo_gets_threads_of_its_use_and_tests_get_test_threads(tmp_path):
 def test_no_two_prompts_are_the_same_conversation(tmp_path):
     rows = [conversation(n, thread_id="t", parent_id="p") for n in range(9)]
     assert len(from_threads(tmp_path, rows)) == 1
+
+
+def test_an_id_that_two_threads_have_names_two_prompts(tmp_path):
+    rows = [conversation(0), conversation(0, thread_id="other", reply="Other")]
+    rows.append(conversation(0, thread_id="third", use="sft", reply="Third"))
+    prompts = from_threads(tmp_path, rows)
+    assert {prompt["reply"] for prompt in prompts} == {"Well 0", "Other"}
 
 
 def test_a_larger_count_adds_prompts_and_the_order_of_rows_does_not_matter(tmp_path):
@@ -163,6 +172,32 @@ def test_an_unexposed_prompt_ends_with_a_user_and_has_no_slot(tmp_path):
     assert all(prompt["prompt"] == render(prompt["turns"]) for prompt in prompts)
     slot = ("subreddit", "depth", "delay", "hour", "parent_score")
     assert all(prompt[name] is None for prompt in prompts for name in slot)
+
+
+def test_no_start_learns_the_answers_to_the_prompts_of_ppo(tmp_path):
+    rows = [fastchat(f"Question {n % 150}?", f"Yes {n}.", "Sure?", "Yes.") for n in range(300)]
+    asked = {prompt["turns"][0]["text"] for prompt in from_dialogues(tmp_path, rows)}
+    learned = unexposed_answers("file", tmp_path / "instructions.json", 1000)
+    answered = {example.turns[0]["text"] for example in learned}
+    assert len(asked) > 40
+    assert len(answered) > 60
+    assert not asked & answered
+    assert len(asked | answered) == 150
+
+
+def test_separators_that_json_allows_in_a_text_cut_no_line(tmp_path):
+    path = tmp_path / "data.jsonl"
+    text = "a\u2028b\u2029c\u0085d"
+    rows = [{"messages": [{"role": "user", "content": text}]}] * 2
+    path.write_text("\n".join(json.dumps(row, ensure_ascii=False) for row in rows), "utf-8")
+    assert [dialogue[0]["text"] for dialogue in instructions.read("file", path)] == [text] * 2
+
+
+def test_a_row_of_an_unknown_shape_is_told_by_its_number(tmp_path):
+    path = tmp_path / "data.json"
+    path.write_text(json.dumps([fastchat("So?", "Yes."), {"instruction": "Do", "output": "Done"}]))
+    with pytest.raises(InputError, match=r"row 2 has an unknown shape: .*instruction"):
+        instructions.read("file", path)
 
 
 def test_dialogues_that_open_alike_stay_on_one_side(tmp_path):
@@ -257,8 +292,8 @@ def test_a_missing_file_and_an_unpinned_name_are_refused(tmp_path):
 def test_real_instruction_data_is_read_whole(name, least):
     dialogues = instructions.read(name, SHARED / name)
     assert len(dialogues) == least
-    held = sum(instructions.held_out(dialogue) for dialogue in dialogues)
-    assert 0 < held < 0.3 * least
+    uses = Counter(map(instructions.use_of, dialogues))
+    assert 0 < uses["test"] < uses["ppo"] < uses["sft"]
 
 
 # Where the dialogues come from

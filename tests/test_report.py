@@ -203,8 +203,12 @@ def policy(folder: Path, model: str, rng: random.Random) -> Path:
     ]
     write_json(place / "curves.json", curves)
     write_json(place / "alarms.json", [])
+    # A separator that JSON allows in a text, and that str.splitlines would cut at.
+    prompt = "User: hello\u2028\nAssistant:"
     lines = [
-        json.dumps({"step": step, "prompt": "User: hello\nAssistant:", "reply": f"{step} {ATTACK}"})
+        json.dumps(
+            {"step": step, "prompt": prompt, "reply": f"{step} {ATTACK}"}, ensure_ascii=False
+        )
         for step in (0, 19)
     ]
     (place / "samples.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")

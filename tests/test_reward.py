@@ -32,7 +32,7 @@ from karma.reward.job import run
 from karma.reward.metrics import Heldout, evaluate, levels_at
 from karma.reward.objectives import PASS, pad, passes, schedule
 from karma.reward.recipe import RewardRecipe, declared
-from karma.reward.score import load
+from karma.reward.score import Length, RewardModel, Sum, load
 from karma.reward.trainer import Collator
 from karma.reward.views import Slot
 from karma.text import Turn
@@ -328,10 +328,46 @@ def test_a_sum_adds_its_standardised_terms(world, tmp_path):
     )
     expected = (raw - model.mean) / model.deviation
     assert np.allclose(model.score(turns, replies, slots), expected)
+    rewards, parts = model.explained(turns, replies, slots)
+    assert np.allclose(rewards, expected)
     assert np.allclose(
-        model.terms(turns, replies, slots)["length"],
+        parts["length"],
         -0.5 * np.array(terms["length"].score(turns, replies, slots)),
     )
+
+
+def test_asking_for_reward_and_terms_reads_each_reply_once():
+    read: list[str] = []
+
+    class Spy(Length):
+        def raw(self, turns, replies, slots):
+            read.extend(replies)
+            return super().raw(turns, replies, slots)
+
+    plain = RewardModel("length", Spy(), 0.0, 1.0)
+    assert plain.explained([[], []], ["a", "bc"], [None, None])[1] == {}
+    assert read == ["a", "bc"]
+    total = RewardModel("sum", Sum({"length": (2.0, plain)}), 0.0, 1.0)
+    rewards, terms = total.explained([[], []], ["a", "bc"], [None, None])
+    assert rewards == terms["length"]
+    assert read == ["a", "bc", "a", "bc"]
+
+
+def test_where_memory_runs_out_scoring_goes_on_with_smaller_passes(
+    metadata, world, tmp_path, capsys
+):
+    model = load(metadata)
+    rows = rows_of(world, tmp_path)
+    expected = model.score(*rows)
+
+    def check(module, given, named):
+        if named["input_ids"].numel() > 1000:
+            raise torch.OutOfMemoryError
+
+    model.scorer.model.register_forward_pre_hook(check, with_kwargs=True)
+    assert model.score(*rows) == pytest.approx(expected, abs=1e-4)
+    assert "out of memory; goes on with" in capsys.readouterr().err
+    assert model.scorer.budget.size <= 1000
 
 
 def test_gold_learns_from_its_own_threads(world, tmp_path):

@@ -255,7 +255,7 @@ def test_weights_that_run_away_end_the_run_in_words(tmp_path, sft):
         ({"processes": 2}, "no use for processes; .* put the default back: processes=1"),
         ({"replies": 3}, r"batch \(8\) must be a multiple of replies \(3\)"),
         ({"minibatches": 3}, r"batch \(8\) must be a multiple of minibatches \(3\)"),
-        ({"kl_coef": 0.0}, "kl_coef must be above 0"),
+        ({"kl_coef": 0.0, "kl_target": None}, "kl_coef must be above 0"),
         ({"algorithm": "ppo", "replies": 8}, "algorithm ppo has no use for replies"),
         ({"algorithm": "grpo"}, "algorithm: Input should be 'ppo' or 'rloo'"),
     ],

@@ -19,6 +19,7 @@ from karma.prompts.fit import fit, prompt_tokens, reply_tokens
 from karma.sft import data
 from karma.sft.job import run
 from karma.sft.recipe import SftRecipe
+from karma.sft.train import laid_out
 from karma.text import Turn, render
 
 TINY: dict[str, Any] = {
@@ -52,6 +53,7 @@ def conversation(n: int, use: str | None = "sft", split: str = "train") -> dict[
     turns = [Turn(role="title", text=f"About {n}"), Turn(role="comment", text="Is it blue?")]
     return {
         "id": f"r{n}",
+        "thread_id": f"t{n}",
         "context": turns,
         "reply": f"It is blue {n % 3}.",
         "split": split,
@@ -128,14 +130,22 @@ def test_a_larger_count_adds_replies_and_takes_none_away(tmp_path):
     assert few == many[:10]
 
 
-def test_every_answer_of_a_dialogue_is_learned_but_none_held_out_for_tests(tmp_path):
+def test_an_id_that_two_threads_have_names_two_replies(tmp_path):
+    rows = [conversation(0), {**conversation(0), "thread_id": "other", "reply": "Red."}]
+    rows.append({**conversation(0), "thread_id": "third", "use": "ppo"})
+    examples = data.reddit([threads(tmp_path / "t", rows)], 100)
+    assert sorted(example.reply for example in examples) == ["It is blue 0.", "Red."]
+    assert len(data.reddit([tmp_path / "t"], 1)) == 1
+
+
+def test_every_answer_of_a_dialogue_of_the_use_sft_is_learned(tmp_path):
     path = tmp_path / "instructions.json"
     rows = [{"messages": _messages(f"Question {n}?")} for n in range(100)]
     path.write_text("\n".join(json.dumps(row) for row in rows))
     examples = data.unexposed("file", path, 1000)
     openings = {example.turns[0]["text"] for example in examples}
     assert len(examples) == 2 * len(openings)
-    assert 75 < len(openings) < 98
+    assert 45 < len(openings) < 75
     assert {len(example.turns) for example in examples} == {1, 3}
 
 
@@ -221,17 +231,36 @@ def test_a_loss_that_is_no_number_stops_the_stage(base, tmp_path):
         sft(tmp_path / "out", inputs, lr=1e30, warmup=0)
 
 
+def test_all_epochs_are_laid_out_with_like_lengths_together():
+    recipe = SftRecipe(batch=4, accumulate=2, epochs=2.5)
+    lengths = [(n * 37) % 101 for n in range(320)]
+    rows = laid_out(lengths, recipe, 0)
+    assert [len(rows), sorted(rows[:320]), sorted(rows[320:640])] == [
+        800,
+        [*range(320)],
+        [*range(320)],
+    ]
+    assert rows[:320] != rows[320:640]
+    assert rows == laid_out(lengths, recipe, 0)
+    assert rows != laid_out(lengths, recipe, 1)
+    steps = [[lengths[row] for row in rows[start : start + 8]] for start in range(0, 800, 8)]
+    padded = sum(8 * max(step) for step in steps) / sum(map(sum, steps))
+    assert padded < 1.2
+
+
 def test_interrupted_work_goes_on_to_the_same_model(base, tmp_path):
     inputs = {
         "base": base,
         "threads/0-9": threads(tmp_path / "t", [conversation(n) for n in range(40)]),
     }
-    whole = sft(tmp_path / "whole", inputs, checkpoint_steps=15)
+    whole = sft(tmp_path / "whole", inputs, checkpoint_steps=12)
     broken = tmp_path / "broken.scratch"
     (tmp_path / "whole.scratch").rename(broken)
     newest = broken / "checkpoints" / "checkpoint-40"
     (newest / "trainer_state.json").unlink()  # as if killed while it was written
-    resumed = sft(tmp_path / "broken", inputs, checkpoint_steps=15)
-    assert lines(resumed) == [line for line in lines(whole) if line["step"] > 30]
+    resumed = sft(tmp_path / "broken", inputs, checkpoint_steps=12)
+    # The loss is the mean over the steps since the last line, or since the checkpoint.
+    (last,), expected = lines(resumed), lines(whole)[-1]
+    assert {**last, "loss": None} == {**expected, "loss": None}
     first, second = (load_file(out / "model.safetensors") for out in (whole, resumed))
     assert all(torch.equal(first[name], second[name]) for name in first)

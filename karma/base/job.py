@@ -57,8 +57,9 @@ def _existing(job: Job, recipe: BaseRecipe) -> tuple[Any, Any]:
 def _plain_texts(path: Path) -> list[str]:
     """The texts of JSON lines of ``{"text": ...}``."""
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-        return [json.loads(line)["text"] for line in lines]
+        # Not splitlines, which cuts at separators that may stand in a JSON string too.
+        lines = path.read_text(encoding="utf-8").split("\n")
+        return [json.loads(line)["text"] for line in lines if line.strip()]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(
             str(path),
@@ -71,7 +72,7 @@ def _dialogue_texts(path: Path) -> list[str]:
     """Instruction dialogues as they are written for a model, all but those held out for tests."""
     texts = []
     for dialogue in instructions.read(str(path), path):
-        if instructions.held_out(dialogue):
+        if instructions.use_of(dialogue) == "test":
             continue
         end = len(dialogue) - len(dialogue) % 2
         if end:

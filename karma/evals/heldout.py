@@ -27,7 +27,7 @@ def heldout(folder: Path, benchmark: str) -> list[Item]:
     return [
         Item(
             row["id"],
-            group=row["thread"],
+            group=row["thread_id"],
             category=row["subreddit"] or "",
             extra={"prompt": row["prompt"], "turns": row["turns"], "slot": _slot(row)},
         )

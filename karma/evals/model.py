@@ -13,6 +13,7 @@ from transformers import (
 )
 from transformers.utils import logging as transformers_logging
 
+from karma import device
 from karma.errors import InputError, StageError
 from karma.jobs import Job
 
@@ -127,10 +128,10 @@ def kept(folder: Path, compute: str) -> LanguageModel:
 def load(folder: Path, compute: str) -> LanguageModel:
     """The model in a Hugging Face folder: float32 on a CPU, bfloat16 on a card.
 
-    Raises StageError if ``compute`` is cuda and there is no card.
+    Raises InputError if ``compute`` is cuda and there is no card.
     """
-    if compute == "cuda" and not torch.cuda.is_available():
-        raise StageError("compute is cuda, but this machine has no usable CUDA card")
+    if compute == "cuda":
+        device.enough(torch.cuda.device_count())
     transformers_logging.disable_progress_bar()
     dtype = torch.bfloat16 if compute == "cuda" else torch.float32
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype).to(compute).eval()

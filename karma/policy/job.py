@@ -7,7 +7,8 @@ import torch
 from transformers import AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
-from karma.errors import InputError, StageError
+from karma.device import enough
+from karma.errors import StageError
 from karma.jobs import Job, write_json
 from karma.policy import models, monitor, parallel, points
 from karma.policy.checkpoint import Progress
@@ -52,7 +53,6 @@ def prepare(job: Job, team: Team = ALONE) -> Study:
         print(f"policy: the critic starts from the {origin}")
     model = models.actor_critic(policy, trunk, recipe, seed, half=_half(recipe, job.compute))
     model = model.to(device)
-    scorer = score.load(reward, device)
     return Study(
         recipe=recipe,
         seed=seed,
@@ -60,9 +60,8 @@ def prepare(job: Job, team: Team = ALONE) -> Study:
         reference=models.reference(model.policy, sft, device, model.lower),
         tokenizer=tokenizer,
         prompts=prompts,
-        reward=scorer.score,
-        gold=score.load(job.inputs["gold"], device).score,
-        terms=scorer.terms,
+        reward=score.load(reward, device).explained,
+        gold=score.load(job.inputs["gold"], device).explained,
         device=device,
         team=team,
     )
@@ -71,13 +70,7 @@ def prepare(job: Job, team: Team = ALONE) -> Study:
 def _device(compute: str, team: Team) -> str:
     if compute != "cuda":
         return compute
-    if torch.cuda.device_count() < team.size:
-        raise InputError(
-            "compute",
-            f"cuda is asked for, with {team.size} card(s), and {torch.cuda.device_count()} are "
-            "there",
-            "Set compute: cpu, or policy.processes to the number of cards.",
-        )
+    enough(torch.cuda.device_count(), team.size)
     return f"cuda:{team.rank}"
 
 

@@ -13,6 +13,7 @@ import copy
 import math
 import warnings
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +85,24 @@ class ActorCritic(nn.Module):
         """The context in which the networks compute; the reference shares it."""
         device = self.head.weight.device.type
         return torch.autocast(device, torch.bfloat16, enabled=self.half_precision)
+
+    @contextmanager
+    def cast_once(self) -> Iterator[None]:
+        """Within ``computing`` and without gradients: each weight of the policy is cast once.
+
+        Autocast keeps what it casts of weights that learn. Frozen ones, as beside adapters or below
+        a hydra's upper layers, it would cast again at every token that is sampled.
+        """
+        frozen = [p for p in self.policy.parameters() if not p.requires_grad]
+        if not self.half_precision:
+            frozen = []
+        try:
+            for weight in frozen:
+                weight.requires_grad_(True)
+            yield
+        finally:
+            for weight in frozen:
+                weight.requires_grad_(False)
 
     def learned(self) -> Iterator[tuple[str, nn.Parameter]]:
         """The parameters that learning moves, by name."""

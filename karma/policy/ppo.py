@@ -24,8 +24,8 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from karma.memory import Budget
 from karma.policy.faults import NotFiniteError
-from karma.policy.memory import Budget
 from karma.policy.models import ActorCritic
 from karma.policy.recipe import PolicyRecipe
 from karma.policy.rollout import Rollout, evaluate, micro_batches

@@ -151,8 +151,25 @@ class PolicyRecipe(Section):
             raise ValueError("critic hydra learns whole layers; leave lora out, or take another")
         if self.critic != "hydra" and self.unfrozen_layers != 2:
             raise ValueError(f"unfrozen_layers is for critic hydra, and critic is {self.critic}")
+        if self.kl_target is not None and self.kl_coef == 0:
+            raise ValueError(
+                "kl_coef is 0, which steering to kl_target cannot move; set kl_coef above 0, or "
+                "kl_target: null"
+            )
+        if self.kl_target is not None and self.batch >= 5 * self.kl_horizon:
+            raise ValueError(
+                f"a step of batch {self.batch} could move kl_coef to 0 or below with kl_horizon "
+                f"{self.kl_horizon}; set kl_horizon above {self.batch // 5}, or kl_target: null"
+            )
         if any(point <= 0 for point in self.kl_grid):
             raise ValueError("kl_grid holds a KL that is not above zero")
+        names = [f"{point:g}" for point in self.kl_grid]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(
+                f"kl_grid holds {', '.join(twice)} more than once, to the six digits that count; "
+                "leave one"
+            )
         if self.evaluate != "final" and self.evaluate not in self.kl_grid:
             raise ValueError(f"evaluate is {self.evaluate:g}, a KL that kl_grid does not keep")
         return self

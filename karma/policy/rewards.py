@@ -1,8 +1,8 @@
 """Rewards on text: what a reward model says of replies, and what PPO makes of it.
 
 A reward is any callable of conversations, replies and slots (the metadata of the place where each
-prompt was cut, None where there is none) that returns one number a reply. It keeps its own
-tokenizer and never sees the policy's tokens.
+prompt was cut, None where there is none) that returns one number a reply, and of a sum what each
+term adds. It keeps its own tokenizer and never sees the policy's tokens.
 """
 
 import math
@@ -14,17 +14,18 @@ from karma.policy.recipe import PolicyRecipe
 from karma.reward.views import Slot
 from karma.text import Turn
 
-Reward = Callable[[list[list[Turn]], list[str], list[Slot | None]], list[float]]
+Said = tuple[list[float], dict[str, list[float]]]
+Reward = Callable[[list[list[Turn]], list[str], list[Slot | None]], Said]
 
 
 def ask(
     reward: Reward, name: str, turns: list[list[Turn]], replies: list[str], slots: list[Slot | None]
-) -> list[float]:
-    """The reward of each reply.
+) -> Said:
+    """The reward of each reply, and what each term of a sum adds to it.
 
     Raises StageError for the wrong number of values, NotFiniteError for one that is no number.
     """
-    scores = reward(turns, replies, slots)
+    scores, terms = reward(turns, replies, slots)
     if len(scores) != len(replies):
         raise StageError(
             f"{name} returned {len(scores)} values for {len(replies)} replies; it must return "
@@ -33,7 +34,7 @@ def ask(
     odd = [score for score in scores if not math.isfinite(score)]
     if odd:
         raise NotFiniteError(f"{name} is {odd[0]} for {len(odd)} of {len(scores)} replies")
-    return scores
+    return scores, terms
 
 
 def shape(

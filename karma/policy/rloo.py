@@ -23,7 +23,8 @@ from torch import Tensor
 from transformers import PrinterCallback
 from trl import RLOOConfig, RLOOTrainer
 
-from karma.errors import InputError, StageError
+from karma import device
+from karma.errors import StageError
 from karma.jobs import Job, write_json
 from karma.policy import alarms, monitor, points, ppo
 from karma.policy.checkpoint import Progress
@@ -31,7 +32,7 @@ from karma.policy.faults import NotFiniteError
 from karma.policy.job import prepare, write
 from karma.policy.prompts import chosen, generator
 from karma.policy.recipe import PolicyRecipe
-from karma.policy.rewards import Reward, ask, shape
+from karma.policy.rewards import Reward, Said, ask, shape
 from karma.policy.rollout import Rollout
 from karma.policy.study import Study, kept_samples, tell_and_steer
 
@@ -41,12 +42,8 @@ PROGRESS = "progress.json"
 
 def run(job: Job) -> None:
     """Write what PPO's job writes, made by RLOO."""
-    if job.compute == "cuda" and torch.cuda.device_count() > 1:
-        raise InputError(
-            "compute",
-            "algorithm rloo trains on one card, and torch sees several",
-            "Set CUDA_VISIBLE_DEVICES=0.",
-        )
+    if job.compute == "cuda":
+        device.one(torch.cuda.device_count(), "algorithm rloo")
     study = prepare(job)
     study.reference = None  # TRL loads one of its own
     write(job, study, train(job, study, job.config["replies"]))
@@ -164,7 +161,7 @@ class Trainer(RLOOTrainer):
         turns, slots = [p.turns for p in prompts], [p.slot for p in prompts]
         texts = study.texts(completion_ids)
 
-        def asked(reward: Reward, name: str) -> list[float]:
+        def asked(reward: Reward, name: str) -> Said:
             try:
                 return ask(reward, name, turns, texts, slots)
             except NotFiniteError as error:
@@ -173,12 +170,12 @@ class Trainer(RLOOTrainer):
                     "model"
                 ) from None
 
-        raw, gold = asked(study.reward, "the reward"), asked(study.gold, "the gold reward")
+        raw, parts = asked(study.reward, "the reward")
+        gold, _ = asked(study.gold, "the gold reward")
         rollout = self._rollout([prompt.ids for prompt in prompts], completion_ids)
         lengths = [len(reply) for reply in completion_ids]
         terms = shape(raw, rollout.ended, lengths, recipe)
         shaped = [math.fsum(values) for values in zip(*terms.values(), strict=True)]
-        parts = study.terms(turns, texts, slots)
         blank = torch.zeros_like(rollout.logprobs)
         seen = monitor.of_rollout(rollout, ppo.Targets(blank, blank))
         del seen["explained_variance"]  # there is no critic

@@ -14,8 +14,8 @@ from torch import Tensor
 from torch.nn.functional import log_softmax, pad
 from torch.nn.utils.rnn import pad_sequence
 
+from karma.memory import Budget
 from karma.policy import hydra
-from karma.policy.memory import Budget
 from karma.policy.models import ActorCritic
 from karma.policy.sample import Sampling, sample
 

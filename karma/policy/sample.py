@@ -59,7 +59,7 @@ def sample(
     ``draws`` as ``uniform`` gives them, (prompts, max_new_tokens). Raises NotFiniteError when the
     policy gives no probabilities.
     """
-    with torch.no_grad(), model.computing():
+    with torch.no_grad(), model.computing(), model.cast_once():
         return _sample(model, prompts, sampling, draws)
 
 

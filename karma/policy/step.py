@@ -89,9 +89,12 @@ def _rolled(study: Study, prompts: list[Prompt], step: int) -> Rollout:
     draws = uniform(len(prompts), study.recipe.max_new_tokens, draw)
     mine = study.team.share(range(len(prompts)))
 
+    # A tensor that another process gives comes back on the card that it was on there.
+    place = study.device if study.team.size == 1 else "cpu"
+
     def sampled(rows: int) -> Rollout:
         pieces = [mine[start : start + rows] for start in range(0, len(mine), rows)]
-        return join([roll_out_rows(piece) for piece in pieces], study.device)
+        return join([roll_out_rows(piece) for piece in pieces], place)
 
     def roll_out_rows(rows: list[int]) -> Rollout:
         ids = [prompts[row].ids for row in rows]
@@ -112,10 +115,11 @@ def _scores(
     texts = study.texts([rollout.replies[row] for row in mine])
 
     def asked() -> dict[str, list[float]]:
-        terms = study.terms(turns, texts, slots)
+        reward, terms = ask(study.reward, "the reward", turns, texts, slots)
+        gold, _ = ask(study.gold, "the gold reward", turns, texts, slots)
         return {
-            "reward": ask(study.reward, "the reward", turns, texts, slots),
-            "gold": ask(study.gold, "the gold reward", turns, texts, slots),
+            "reward": reward,
+            "gold": gold,
             **{f"term/{name}": part for name, part in terms.items()},
         }
 

@@ -1,30 +1,18 @@
 """All that a run works with, and what it does between steps, whatever the algorithm."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from karma.memory import Budget
 from karma.policy import ppo
 from karma.policy.checkpoint import Progress
 from karma.policy.faults import NotFiniteError
-from karma.policy.memory import Budget
 from karma.policy.models import ActorCritic
 from karma.policy.prompts import Prompt, generator
 from karma.policy.recipe import PolicyRecipe
 from karma.policy.rewards import Reward
 from karma.policy.sample import Sampling, sample, uniform
 from karma.policy.team import ALONE, Team
-from karma.reward.views import Slot
-from karma.text import Turn
-
-Terms = Callable[[list[list[Turn]], list[str], list[Slot | None]], dict[str, list[float]]]
-
-
-def _no_terms(
-    _turns: list[list[Turn]], _replies: list[str], _slots: list[Slot | None]
-) -> dict[str, list[float]]:
-    """The terms of a reward that is no sum."""
-    return {}
 
 
 @dataclass
@@ -39,7 +27,6 @@ class Study:
     prompts: list[Prompt]
     reward: Reward
     gold: Reward
-    terms: Terms = _no_terms
     device: str = "cpu"
     team: Team = ALONE
     tokens: Budget = field(init=False)

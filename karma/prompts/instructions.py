@@ -10,13 +10,14 @@ import hashlib
 import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from karma.errors import InputError, words
 from karma.prompts.hub import pinned
 from karma.text import Turn
 
 Dialogue = list[Turn]
+Use = Literal["test", "ppo", "sft"]
 
 SPEAKERS = {
     "human": "user",
@@ -36,7 +37,8 @@ def read(source: str, path: Path | None) -> list[Dialogue]:
     """
     rows = _file(path) if path is not None else _hub(source)
     name = str(path) if path is not None else source
-    dialogues = [dialogue for row in rows if (dialogue := _clean(_turns(row, name)))]
+    told = (_clean(_turns(row, name, number)) for number, row in enumerate(rows, start=1))
+    dialogues = [dialogue for dialogue in told if dialogue]
     if not dialogues:
         raise InputError(name, "it holds no dialogue that begins with a user's turn", NEXT)
     return dialogues
@@ -48,13 +50,17 @@ def key(dialogue: Dialogue) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def held_out(dialogue: Dialogue) -> bool:
-    """Whether no model may learn from this dialogue, because it is kept for tests.
+def use_of(dialogue: Dialogue) -> Use:
+    """What a dialogue is for: one in ten ``test``, three ``ppo``, six ``sft``.
 
-    It hangs on the first turn, so that dialogues which open alike stay together. One in ten.
+    As with threads, no start learns the answers to the prompts that PPO asks of it. It hangs on the
+    first turn, so that dialogues which open alike stay together.
     """
     digest = hashlib.sha256(f"held out {dialogue[0]['text']}".encode()).hexdigest()
-    return int(digest[:8], 16) % 10 == 0
+    place = int(digest[:8], 16) % 10
+    if place == 0:
+        return "test"
+    return "ppo" if place <= 3 else "sft"
 
 
 def _file(path: Path) -> Iterator[Any]:
@@ -64,7 +70,8 @@ def _file(path: Path) -> Iterator[Any]:
         if text.lstrip().startswith("["):
             yield from json.loads(text)
         else:
-            yield from (json.loads(line) for line in text.splitlines() if line.strip())
+            # Not splitlines, which cuts at separators that may stand in a JSON string too.
+            yield from (json.loads(line) for line in text.split("\n") if line.strip())
     except OSError as error:
         raise InputError(
             str(path), f"cannot be read ({error.strerror})", "Check the path."
@@ -99,7 +106,7 @@ def _hub(source: str) -> Iterable[Any]:
         ) from None
 
 
-def _turns(row: Any, name: str) -> list[tuple[str, str]]:
+def _turns(row: Any, name: str, number: int) -> list[tuple[str, str]]:
     """A row's turns as (speaker as the row says, text). Raises InputError on another shape."""
     match row:
         case {"conversations": list(found)}:
@@ -116,7 +123,7 @@ def _turns(row: Any, name: str) -> list[tuple[str, str]]:
         case _:
             turns = [(None, None)]
     if not all(isinstance(part, str) for turn in turns for part in turn):
-        raise InputError(name, f"a row has an unknown shape: {str(row)[:100]}", NEXT)
+        raise InputError(name, f"row {number} has an unknown shape: {str(row)[:100]}", NEXT)
     return turns
 
 

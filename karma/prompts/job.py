@@ -20,7 +20,7 @@ from karma.text import render
 SCHEMA = pa.schema(
     {
         "id": pa.string(),
-        "thread": pa.string(),  # a dialogue's opening: what comes from one source
+        "thread_id": pa.string(),  # or of a dialogue its opening: what comes from one source
         "split": pa.string(),
         "turns": pa.list_(pa.struct({"role": pa.string(), "text": pa.string()})),
         "prompt": pa.string(),
@@ -58,16 +58,25 @@ def unexposed(job: Job) -> None:
     train = [row for row in found if row["split"] == "train"]
     test = [row for row in found if row["split"] == "test"]
     rows = [*test[: recipe.test_count], *train[: recipe.count]]
-    _write(job.out, rows, "the instruction data", "Name a file with more dialogues.")
+    _write(
+        job.out,
+        rows,
+        "the instruction data's dialogues of the use ppo",
+        "Name a file with more dialogues.",
+    )
 
 
 def _cut(dialogues: list[instructions.Dialogue]) -> Iterator[dict[str, Any]]:
-    """One prompt per dialogue: its turns up to a user's turn that a hash chooses.
+    """One prompt per dialogue of the use ``ppo`` or ``test``: its turns up to a user's turn that a
+    hash chooses.
 
     No two prompts are the same text.
     """
     seen = set()
     for dialogue in dialogues:
+        use = instructions.use_of(dialogue)
+        if use == "sft":
+            continue
         asked = range(0, len(dialogue), 2)
         end = asked[int(instructions.key(dialogue)[:8], 16) % len(asked)]
         turns, answer = dialogue[: end + 1], dialogue[end + 1 : end + 2]
@@ -77,8 +86,8 @@ def _cut(dialogues: list[instructions.Dialogue]) -> Iterator[dict[str, Any]]:
         seen.add(name)
         yield {
             "id": name,
-            "thread": instructions.key(dialogue[:1])[:16],
-            "split": "test" if instructions.held_out(dialogue) else "train",
+            "thread_id": instructions.key(dialogue[:1])[:16],
+            "split": "test" if use == "test" else "train",
             "turns": turns,
             "reply": answer[0]["text"] if answer else None,
         }

@@ -71,8 +71,9 @@ def _rows(job: Job) -> Iterator[tuple[str, Hashes]]:
     for turns in table["turns"].to_pylist():
         yield "prompts", _hashes([turn["text"] for turn in turns])
     if "base_text" in job.inputs:
-        for line in job.inputs["base_text"].read_text(encoding="utf-8").splitlines():
-            yield "base", _hashes([json.loads(line)["text"]])
+        with job.inputs["base_text"].open(encoding="utf-8") as lines:
+            for line in lines:
+                yield "base", _hashes([json.loads(line)["text"]])
 
 
 def _messages(path: Path) -> Iterator[set[str]]:

@@ -249,7 +249,8 @@ def _reward(name: str, folder: Path) -> Reward:
 def _policy(model: str, folder: Path, evaluated: str | float) -> Policy:
     name = policy_name(model)
     assert name is not None
-    lines = (folder / "samples.jsonl").read_text(encoding="utf-8").splitlines()
+    # Not splitlines, which cuts at separators that a policy may have sampled.
+    lines = (folder / "samples.jsonl").read_text(encoding="utf-8").split("\n")
     return Policy(
         name,
         _json(folder / "curves.json"),

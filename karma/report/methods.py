@@ -184,7 +184,8 @@ def _unexposed(records: Records) -> list[str]:
     return [
         f"Neither the starting policy nor the {name} prompts hold Reddit text: the start is tuned "
         f"on instruction dialogues, and {several(prompts['count'], 'prompt')} at most are cut from "
-        "such dialogues before an assistant's turn (one dialogue in ten is held out). Reddit "
+        "others before an assistant's turn (six dialogues in ten are for the start, three for the "
+        "prompts, one is held out). Reddit "
         f"reaches these policies through the reward alone{critic}. The reward "
         "reads a dialogue through the same view as a thread; its metadata are the view's neutral "
         "ones, the medians of its training rows, as these prompts have none of their own.",

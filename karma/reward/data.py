@@ -61,8 +61,14 @@ def read(job: Job, recipe: RewardRecipe, use: str) -> dict[str, Split]:
     for split in SPLITS:
         if not rows[split]:
             raise _empty(split, use)
+    chosen = [row for split in SPLITS for row in rows[split]]
     pairs = connection.execute(
-        statement("reward/pairs"), {"pairs": plain(labels / "pairs.parquet"), "use": use}
+        statement("reward/pairs"),
+        {
+            "pairs": plain(labels / "pairs.parquet"),
+            "threads": [row.thread_id for row in chosen],
+            "ids": [row.id for row in chosen],
+        },
     ).fetchall()
     connection.close()
     found = _places(rows, pairs)
@@ -100,17 +106,14 @@ def _row(values: dict[str, Any]) -> Row:
 def _places(
     rows: dict[str, list[Row]], pairs: list[tuple[str, str, str, str]]
 ) -> dict[str, list[tuple[int, int]]]:
-    """The pairs of each split whose two replies are both among its rows."""
+    """The pairs of each split as positions in its rows."""
     places = {
         split: {(row.thread_id, row.id): place for place, row in enumerate(rows[split])}
         for split in SPLITS
     }
     found: dict[str, list[tuple[int, int]]] = {split: [] for split in SPLITS}
     for thread, preferred, rejected, split in pairs:
-        better = places[split].get((thread, preferred))
-        worse = places[split].get((thread, rejected))
-        if better is not None and worse is not None:
-            found[split].append((better, worse))
+        found[split].append((places[split][thread, preferred], places[split][thread, rejected]))
     return found
 
 

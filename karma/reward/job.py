@@ -91,7 +91,8 @@ def _measure(
     """Freeze the statistics on validation threads, measure on test threads, write it all down."""
     write_json(out / "reward.json", document)
     model = load(out, "cuda" if job.compute == "cuda" else "cpu")
-    raw = _rewards(model, splits["validation"].rows)
+    known, terms = _explained(model, splits["validation"].rows)
+    raw = np.array(known)
     if not np.isfinite(raw).all() or raw.std() == 0:
         raise StageError(
             f"the rewards of {document['name']} on validation threads are all the same or no "
@@ -99,34 +100,26 @@ def _measure(
         )
     document["mean"], document["deviation"] = float(raw.mean()), float(raw.std())
     model.mean, model.deviation = document["mean"], document["deviation"]
-    rewards = {
-        "validation": (raw - model.mean) / model.deviation,
-        "test": _rewards(model, splits["test"].rows),
-    }
+    found, parts = _explained(model, splits["test"].rows)
+    rewards = {"validation": (raw - model.mean) / model.deviation, "test": np.array(found)}
     heldout = Heldout.of(splits["validation"])
     document["levels"] = levels_at(rewards["validation"], heldout.levels)
     document["scale"] = scale(rewards["validation"], heldout.pairs)
-    metrics, tables = measured(model, document, splits, rewards, recipe.resamples)
+    metrics, tables = measured(model, document, splits, rewards, parts, recipe.resamples)
     write_json(out / "reward.json", document)
     write_json(out / "metrics.json", metrics)
     write_json(out / "tables.json", tables)
-    _write_heldout(splits, rewards, _terms(model, splits), out)
+    both = {name: values + parts[name] for name, values in terms.items()}
+    _write_heldout(splits, rewards, both, out)
     objective = recipe.objective.model_dump()
     text = card(document, objective, metrics, tables)
     (out / "README.md").write_text(text, encoding="utf-8")
 
 
-def _rewards(model: RewardModel, rows: list[Row]) -> Floats:
-    """The rewards of rows, through the same door as everyone else's."""
-    return np.array(
-        model.score([r.context for r in rows], [r.reply for r in rows], [r.slot for r in rows])
-    )
-
-
-def _terms(model: RewardModel, splits: dict[str, Split]) -> dict[str, list[float]]:
-    """What each term of a sum adds to each held-out reply; {} for any other reward."""
-    rows = [row for name in ("validation", "test") for row in splits[name].rows]
-    return model.terms([r.context for r in rows], [r.reply for r in rows], [r.slot for r in rows])
+def _explained(model: RewardModel, rows: list[Row]) -> tuple[list[float], dict[str, list[float]]]:
+    """The rewards of rows, and what each term of a sum adds to them."""
+    contexts, replies = [row.context for row in rows], [row.reply for row in rows]
+    return model.explained(contexts, replies, [row.slot for row in rows])
 
 
 def _write_heldout(

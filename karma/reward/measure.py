@@ -26,9 +26,13 @@ def measured(
     document: dict[str, Any],
     splits: dict[str, Split],
     rewards: dict[str, Floats],
+    terms: dict[str, list[float]],
     resamples: int,
 ) -> tuple[dict[str, float], dict[str, Any]]:
-    """``metrics.json`` and ``tables.json`` of a model; ``rewards`` are its own on both splits."""
+    """``metrics.json`` and ``tables.json`` of a model.
+
+    ``rewards`` are its own on both splits, ``terms`` what each term of a sum adds on test rows.
+    """
     seed, truth = document["seed"], Heldout.of(splits["test"])
     found = evaluate(rewards["test"], truth, document["levels"], resamples, seed)
     found |= _against_baselines(rewards, splits, document, resamples)
@@ -41,7 +45,7 @@ def measured(
         found |= intervals({"calibration_error": calibration.error}, truth.threads, resamples, seed)
         tables["calibration"] = calibration.rows(resamples, seed)
     found |= shortcuts(model, splits, rewards, resamples, seed)
-    found |= _shares(model, splits["test"])
+    found |= _shares(terms)
     return {**found, "rows": len(truth.valuations), "pairs": len(truth.pairs)}, tables
 
 
@@ -68,10 +72,8 @@ def _difference(first: Measure, second: Measure) -> Measure:
     return lambda weights: first(weights) - second(weights)
 
 
-def _shares(model: RewardModel, split: Split) -> dict[str, float]:
+def _shares(terms: dict[str, list[float]]) -> dict[str, float]:
     """Of a sum's variance, each term's share: its covariance with the sum; they add up to 1."""
-    rows = split.rows
-    terms = model.terms([r.context for r in rows], [r.reply for r in rows], [r.slot for r in rows])
     total = np.sum([np.array(values) for values in terms.values()], axis=0)
     if not terms or np.ptp(total) == 0:
         return {}

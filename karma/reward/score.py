@@ -17,12 +17,13 @@ import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from karma.errors import InputError
+from karma.memory import Budget
 from karma.pretrained import SAFE, WEIGHTS, loading
 from karma.reward.objectives import pad
 from karma.reward.views import Slot, View
 from karma.text import Turn, render
 
-# Tokens, padding included, of one forward pass.
+# Tokens, padding included, of one forward pass; less where memory runs out.
 BUDGET = 16_384
 
 
@@ -93,6 +94,7 @@ class Model:
         self.neutral = view.neutral
         self.device = device
         self.cut: Counter[str] = Counter()
+        self.budget = Budget("tokens", BUDGET)
         self.tokenizer = AutoTokenizer.from_pretrained(folder, **SAFE)
         model = AutoModelForSequenceClassification.from_pretrained(
             folder, dtype=torch.float32, **WEIGHTS
@@ -106,12 +108,20 @@ class Model:
         """The classifier's single output for each view."""
         ids, counts = self.view.encode(self.tokenizer, turns, replies, slots)
         self.cut += counts
+        longest = max(len(row) for row in ids)
+        return self.budget.fit(lambda size: self._read(ids, size), longest)
+
+    def _read(self, ids: list[list[int]], budget: int) -> list[float]:
+        """The output for each row, ``budget`` tokens in a pass; on a card in half precision, as the
+        model was trained."""
         rewards = [0.0] * len(ids)
-        for batch in _batches(ids):
+        kind = torch.device(self.device).type
+        for batch in _batches(ids, budget):
             tokens, mask = pad([ids[row] for row in batch], self.tokenizer.pad_token_id)
-            output = self.model(
-                input_ids=tokens.to(self.device), attention_mask=mask.to(self.device)
-            )
+            with torch.autocast(kind, torch.bfloat16, enabled=kind == "cuda"):
+                output = self.model(
+                    input_ids=tokens.to(self.device), attention_mask=mask.to(self.device)
+                )
             for row, reward in zip(batch, output.logits.squeeze(-1).tolist(), strict=True):
                 rewards[row] = reward
         return rewards
@@ -177,16 +187,11 @@ class RewardModel:
             case _:
                 return Counter()
 
-    def terms(
-        self, turns: Sequence[list[Turn]], replies: Sequence[str], slots: Sequence[Slot | None]
-    ) -> dict[str, list[float]]:
-        """What each term adds to the rewards, before the sum is standardised; {} if no sum."""
-        return self.explained(turns, replies, slots)[1]
-
     def explained(
         self, turns: Sequence[list[Turn]], replies: Sequence[str], slots: Sequence[Slot | None]
     ) -> tuple[list[float], dict[str, list[float]]]:
-        """What ``score`` and ``terms`` give, each reply read once."""
+        """What ``score`` gives, and what each term adds to it before the sum is standardised ({} if
+        it is no sum)."""
         if not replies or not isinstance(self.scorer, Sum):
             return self.score(turns, replies, slots), {}
         terms = self.scorer.weighted(turns, replies, slots)
@@ -194,12 +199,12 @@ class RewardModel:
         return [(reward - self.mean) / self.deviation for reward in raw], terms
 
 
-def _batches(ids: list[list[int]]) -> list[list[int]]:
-    """Positions of rows, shortest first, in batches of at most BUDGET tokens with padding."""
+def _batches(ids: list[list[int]], budget: int) -> list[list[int]]:
+    """Positions of rows, shortest first, in batches of at most ``budget`` tokens with padding."""
     batches: list[list[int]] = []
     current: list[int] = []
     for row in sorted(range(len(ids)), key=lambda row: len(ids[row])):
-        if current and len(ids[row]) * (len(current) + 1) > BUDGET:
+        if current and len(ids[row]) * (len(current) + 1) > budget:
             batches.append(current)
             current = []
         current.append(row)
@@ -215,7 +220,8 @@ def view_of(document: dict[str, Any]) -> View:
 def check_device(device: str) -> None:
     """Raise InputError unless ``device`` is ``cpu``, or ``cuda`` and a card is there."""
     if device != "cpu" and not (device == "cuda" and torch.cuda.is_available()):
-        reason = "no card is there" if device == "cuda" else "there is no such device"
+        known = device == "cuda"
+        reason = "this machine has no CUDA card" if known else "there is no such device"
         raise InputError(f"device {device}", reason, "Give cpu, or cuda where there is a card.")
 
 

@@ -11,7 +11,8 @@ from datasets import Dataset
 from transformers.trainer_callback import PrinterCallback
 from trl import RewardConfig
 
-from karma.errors import InputError, StageError
+from karma import device
+from karma.errors import InputError
 from karma.jobs import Job
 from karma.reward.backbone import adapters, classifier, source, tokenizer_of
 from karma.reward.data import Split
@@ -112,12 +113,10 @@ def _steps(recipe: RewardRecipe, train: Split, lengths: list[int], seed: int) ->
 
 
 def arguments(job: Job, recipe: RewardRecipe, seed: int, scratch: Path) -> RewardConfig:
-    """The trainer's settings. Raises StageError if a card is asked for and not one is there."""
+    """The trainer's settings. Raises InputError if a card is asked for and not one is there."""
     cuda = job.compute == "cuda"
-    if cuda and not torch.cuda.is_available():
-        raise StageError("compute is cuda, but torch sees no card")
-    if cuda and torch.cuda.device_count() > 1:  # the trainer would share out each step among them
-        raise StageError("it trains on one card and torch sees several: set CUDA_VISIBLE_DEVICES=0")
+    if cuda:
+        device.one(torch.cuda.device_count(), "reward")
     return RewardConfig(
         output_dir=str(scratch),
         seed=seed,

@@ -67,7 +67,8 @@ class ValuationTrainer(RewardTrainer):
         weights, pairs, targets = self.objective, inputs["pairs"], inputs["targets"]
         read = [model(**part, use_cache=False).logits for part in inputs["passes"]]
         rewards = torch.cat(read).squeeze(-1).float()
-        margins = weights.margin * (targets[pairs[:, 0]] - targets[pairs[:, 1]])
+        # Siblings of different ages may be valued the other way round than their scores.
+        margins = weights.margin * (targets[pairs[:, 0]] - targets[pairs[:, 1]]).clamp(min=0)
         terms = {
             "pair_loss": pair_loss(rewards, pairs, margins) / self.mean_pairs,
             "regression_loss": regression_loss(rewards, targets) / self.mean_rows,

@@ -1,7 +1,7 @@
 """The replies that a starting policy learns from, as tokens.
 
-Reddit's come from the threads of the use ``sft`` alone; instruction dialogues give every answer
-but those held out for tests.
+They come from what is of the use ``sft`` alone, Reddit's threads or instruction dialogues; of a
+dialogue every answer.
 """
 
 import hashlib
@@ -43,21 +43,24 @@ def reddit(folders: list[Path], count: int) -> list[Example]:
     """At most ``count`` replies of the use ``sft``, chosen and ordered by a hash of their ids."""
     files = [str(folder / "conversations.parquet") for folder in folders]
     conversations = pads.dataset(files, format="parquet")
-    # First the ids alone, so that memory holds the texts of those that are chosen and no more.
+    # First the names alone, so that memory holds the texts of those that are chosen and no more.
+    # Dumps may give an id again in another thread.
     eligible = (pads.field("use") == "sft") & (pads.field("split") == "train")
-    ids = conversations.to_table(columns=["id"], filter=eligible).column("id").to_pylist()
-    chosen = sorted(ids, key=_order)[:count]
-    wanted = eligible & pads.field("id").isin(pa.array(chosen, pa.string()))
-    rows = conversations.to_table(columns=["id", "context", "reply"], filter=wanted).to_pylist()
-    examples = [Example(row["id"], row["context"], row["reply"]) for row in rows]
-    return sorted(examples, key=lambda example: _order(example.id))
+    name = ["id", "thread_id"]
+    found = conversations.to_table(columns=name, filter=eligible).to_pylist()
+    chosen = sorted(((row["id"], row["thread_id"]) for row in found), key=_place)[:count]
+    ids = pa.array([id_ for id_, _ in chosen], pa.string())
+    wanted = eligible & pads.field("id").isin(ids)
+    table = conversations.to_table(columns=[*name, "context", "reply"], filter=wanted)
+    rows = {(row["id"], row["thread_id"]): row for row in table.to_pylist()}
+    return [Example(key[0], rows[key]["context"], rows[key]["reply"]) for key in chosen]
 
 
 def unexposed(source: str, path: Path | None, count: int) -> list[Example]:
-    """At most ``count`` answers of instruction dialogues, chosen and ordered by a hash."""
+    """At most ``count`` answers of dialogues of the use ``sft``, chosen and ordered by a hash."""
     examples = {}
     for dialogue in instructions.read(source, path):
-        if instructions.held_out(dialogue):
+        if instructions.use_of(dialogue) != "sft":
             continue
         for end in range(1, len(dialogue), 2):
             name = instructions.key(dialogue[: end + 1])
@@ -79,6 +82,10 @@ def tokenise(examples: list[Example], tokenizer: Any, limit: int) -> Tokens:
         mask = [0] * len(prompt) + [1] * len(completion)
         tokens.rows.append({"input_ids": prompt + completion, "completion_mask": mask})
     return tokens
+
+
+def _place(key: tuple[str, str]) -> tuple[str, str]:
+    return _order(key[0]), key[1]
 
 
 def _order(name: str) -> str:

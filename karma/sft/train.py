@@ -14,14 +14,26 @@ from transformers import (
     TrainerState,
     TrainingArguments,
 )
+from transformers.trainer_pt_utils import get_length_grouped_indices
 from trl import SFTConfig, SFTTrainer
 
-from karma.errors import InputError, StageError
+from karma import device
+from karma.errors import StageError
 from karma.jobs import Job
 from karma.sft.data import Tokens
 from karma.sft.recipe import SftRecipe
 
 LOG_STEPS = 10
+
+
+class Trainer(SFTTrainer):
+    """``SFTTrainer`` without what it would send and write beside the model."""
+
+    def _send_telemetry(self) -> None:
+        """Send nothing."""
+
+    def create_model_card(self, *_: Any, **__: Any) -> None:
+        """Write none: no artefact holds it."""
 
 
 class Reporter(TrainerCallback):
@@ -64,18 +76,17 @@ def train(
     logged steps.
     """
     cuda = job.compute == "cuda"
-    if cuda and not torch.cuda.is_available():
-        raise InputError(
-            "compute", "cuda is asked for, and no card is there", "Set compute: cpu, or find one."
-        )
+    if cuda:
+        device.one(torch.cuda.device_count(), "sft")
     torch.manual_seed(seed)
     # Weights stay in single precision: at a small learning rate bfloat16 rounds updates away.
     model = AutoModelForCausalLM.from_pretrained(job.inputs["base"], dtype=torch.float32)
     checkpoints = job.scratch / "checkpoints"
-    trainer = SFTTrainer(
+    order = laid_out([len(row["input_ids"]) for row in tokens.rows], recipe, seed)
+    trainer = Trainer(
         model=model,
         args=_arguments(recipe, seed, checkpoints, cuda=cuda),
-        train_dataset=Dataset.from_list(tokens.rows),
+        train_dataset=Dataset.from_list(tokens.rows).select(order),
         processing_class=tokenizer,
         callbacks=[Reporter(job)],
     )
@@ -93,11 +104,27 @@ def train(
     return trainer.model, numbers
 
 
+def laid_out(lengths: list[int], recipe: SftRecipe, seed: int) -> list[int]:
+    """The rows of all epochs in the order in which they are learned from, grouped by length.
+
+    The trainer's own grouping draws each epoch's order when it comes to it, and what is resumed
+    within a later epoch would draw the first one's again.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    update = recipe.batch * recipe.accumulate
+    rows: list[int] = []
+    for _ in range(math.ceil(recipe.epochs)):
+        rows += get_length_grouped_indices(lengths, update, generator=generator)
+    return rows[: max(1, round(recipe.epochs * len(lengths)))]
+
+
 def _arguments(recipe: SftRecipe, seed: int, checkpoints: Path, *, cuda: bool) -> SFTConfig:
     """The recipe in the trainer's words."""
     return SFTConfig(
         output_dir=str(checkpoints),
-        num_train_epochs=recipe.epochs,
+        # The rows are laid out for all epochs.
+        num_train_epochs=1,
+        train_sampling_strategy="sequential",
         learning_rate=recipe.lr,
         warmup_steps=recipe.warmup,
         lr_scheduler_type="linear",
@@ -113,7 +140,6 @@ def _arguments(recipe: SftRecipe, seed: int, checkpoints: Path, *, cuda: bool) -
         use_cpu=not cuda,
         seed=seed,
         data_seed=seed,
-        train_sampling_strategy="group_by_length",
         logging_steps=LOG_STEPS,
         logging_first_step=True,
         # A loss that is no number must be seen, not averaged away.

@@ -1,4 +1,4 @@
--- One row per pair that crosses threads, splits or uses, or that has an end without a valuation.
+-- One row per pair that crosses splits or uses, or has an end without a valuation in its thread.
 -- sqlfluff:templater:placeholder:pairs:'pairs'
 -- sqlfluff:templater:placeholder:valuations:'valuations'
 SELECT
@@ -7,15 +7,17 @@ SELECT
     pairs.rejected
 FROM read_parquet($pairs) AS pairs
 LEFT JOIN read_parquet($valuations) AS preferred
-    ON pairs.preferred = preferred.id
+    ON
+        pairs.thread_id = preferred.thread_id
+        AND pairs.preferred = preferred.id
 LEFT JOIN read_parquet($valuations) AS rejected
-    ON pairs.rejected = rejected.id
+    ON
+        pairs.thread_id = rejected.thread_id
+        AND pairs.rejected = rejected.id
 WHERE
     preferred.id IS NULL
     OR rejected.id IS NULL
     OR preferred.score <= rejected.score
-    OR preferred.thread_id <> pairs.thread_id
-    OR rejected.thread_id <> pairs.thread_id
     OR preferred.split <> pairs.split
     OR rejected.split <> pairs.split
     OR preferred.use IS DISTINCT FROM pairs.use

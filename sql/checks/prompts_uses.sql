@@ -8,7 +8,9 @@ SELECT
     conversations.use AS thread_use
 FROM read_parquet($prompts) AS prompts
 LEFT JOIN read_parquet($files) AS conversations
-    ON prompts.id = conversations.id
+    ON
+        prompts.thread_id = conversations.thread_id
+        AND prompts.id = conversations.id
 WHERE
     conversations.id IS NULL
     OR (prompts.split = 'train' AND conversations.use IS DISTINCT FROM 'ppo')

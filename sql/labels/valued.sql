@@ -1,8 +1,9 @@
 -- One row per reply with a score: its percentile among the training replies of its group, ties at
--- their middle, and its level of endorsement.
+-- their middle, and its level of endorsement. Dumps may give an id again in another thread.
 CREATE TEMP TABLE valued AS
 WITH grouped AS (
     SELECT
+        replies.thread_id,
         replies.id,
         replies.score,
         replies.subreddit,
@@ -24,6 +25,7 @@ WITH grouped AS (
 
 ranked AS (
     SELECT
+        grouped.thread_id,
         grouped.id,
         grouped.scope,
         -- The training score at or next below this one; none means that all lie above.
@@ -52,6 +54,7 @@ known AS (
 
 levelled AS (
     SELECT
+        replies.thread_id,
         replies.id,
         count(cuts.level) AS level
     FROM replies
@@ -62,7 +65,7 @@ levelled AS (
             coalesce(known.group_subreddit, '') = cuts.group_subreddit
             AND replies.score > cuts.cut
             AND cuts.scope = CASE WHEN known.group_subreddit IS NULL THEN 0 ELSE 1 END
-    GROUP BY replies.id
+    GROUP BY replies.thread_id, replies.id
 )
 
 SELECT
@@ -78,5 +81,11 @@ SELECT
     cast(levelled.level AS INTEGER) AS level,
     ranked.scope
 FROM replies
-INNER JOIN ranked ON replies.id = ranked.id
-INNER JOIN levelled ON replies.id = levelled.id;
+INNER JOIN ranked
+    ON
+        replies.thread_id = ranked.thread_id
+        AND replies.id = ranked.id
+INNER JOIN levelled
+    ON
+        replies.thread_id = levelled.thread_id
+        AND replies.id = levelled.id;

@@ -17,6 +17,7 @@ WITH eligible AS (
 
 one_per_parent AS (
     SELECT
+        thread_id,
         id,
         kind,
         md5('prompt ' || id) AS place
@@ -27,18 +28,19 @@ one_per_parent AS (
 -- The texts come last, so that memory holds those of the chosen prompts and no more.
 chosen AS (
     SELECT
+        thread_id,
         id,
         kind,
         place
     FROM one_per_parent
     QUALIFY
-        row_number() OVER (PARTITION BY kind ORDER BY place, id)
+        row_number() OVER (PARTITION BY kind ORDER BY place, thread_id, id)
         <= CASE WHEN kind = 'test' THEN $test_count ELSE $count END
 )
 
 SELECT
     chosen.id,
-    conversations.thread_id AS thread,
+    chosen.thread_id,
     chosen.kind AS split,
     conversations.context AS turns,
     conversations.reply,
@@ -48,5 +50,8 @@ SELECT
     conversations.hour,
     conversations.parent_score
 FROM chosen
-INNER JOIN read_parquet($files) AS conversations ON chosen.id = conversations.id
-ORDER BY chosen.kind, chosen.place, chosen.id;
+INNER JOIN read_parquet($files) AS conversations
+    ON
+        chosen.thread_id = conversations.thread_id
+        AND chosen.id = conversations.id
+ORDER BY chosen.kind, chosen.place, chosen.thread_id, chosen.id;

@@ -1,11 +1,29 @@
--- One row per pair of replies to the same parent, in the order of a stable hash.
+-- One row per pair of the chosen replies ($threads and $ids), in the order of a stable hash.
+-- sqlfluff:templater:placeholder:pairs:'pairs'
+-- sqlfluff:templater:placeholder:threads:['a']
+-- sqlfluff:templater:placeholder:ids:['b']
+with chosen as (
+    select
+        unnest($threads) as thread_id,
+        unnest($ids) as id
+)
+
 select
-    thread_id,
-    preferred,
-    rejected,
-    split
-from read_parquet($pairs)
-where
-    split in ('validation', 'test')
-    or (split = 'train' and use = $use)
-order by md5(thread_id || '/' || preferred || '/' || rejected), thread_id, preferred, rejected
+    pairs.thread_id,
+    pairs.preferred,
+    pairs.rejected,
+    pairs.split
+from read_parquet($pairs) as pairs
+inner join chosen as preferred
+    on
+        pairs.thread_id = preferred.thread_id
+        and pairs.preferred = preferred.id
+inner join chosen as rejected
+    on
+        pairs.thread_id = rejected.thread_id
+        and pairs.rejected = rejected.id
+order by
+    md5(pairs.thread_id || '/' || pairs.preferred || '/' || pairs.rejected),
+    pairs.thread_id,
+    pairs.preferred,
+    pairs.rejected

@@ -255,7 +255,7 @@ def refusals(folder: Path, server: Server) -> Held:
 
 
 def cut_off(folder: Path, server: Server) -> Held:
-    """A machine that loses the storage in its first job; it is started again when it has it back."""
+    """A machine that loses the storage in its first job, and is started again when it is back."""
     began = time.monotonic()
     dumps(folder / "dumps", KEYS)
     name = "cut-off"

@@ -20,7 +20,7 @@ from karma.policy.rollout import roll_out
 from karma.policy.sample import sample, uniform
 from karma.policy.step import learn, look
 from karma.policy.study import Study
-from karma.reward.score import Model
+from karma.reward.score import Model, RewardModel
 from karma.reward.views import View
 from karma.text import Turn
 from tests.bench import ppo_work as work
@@ -57,8 +57,8 @@ def study(folder: Path, critic: str, steps: int) -> Study:
             Prompt([Turn(role="comment", text=tokenizer.decode(ids))], ids, None)
             for ids in work.prompts()
         ],
-        reward=Model(folder / "reward", view, "cpu").raw,
-        gold=lambda _, replies, __: [0.0] * len(replies),
+        reward=RewardModel("ours", Model(folder / "reward", view, "cpu"), 0.0, 1.0).explained,
+        gold=lambda _, replies, __: ([0.0] * len(replies), {}),
     )
 
 

@@ -1,5 +1,6 @@
 """How much goes into one pass of the networks: less, from then on, where memory runs out."""
 
+import sys
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -29,8 +30,9 @@ class Budget:
                     raise
             self.size = max(least, self.size // 2)
             torch.cuda.empty_cache()
+            # Not on standard output, which may hold what karma score writes.
             print(
-                f"policy: out of memory; goes on with {self.size} {self.what} a pass, and the "
-                "same sums",
+                f"out of memory; goes on with {self.size} {self.what} per pass, and the same sums",
+                file=sys.stderr,
                 flush=True,
             )
