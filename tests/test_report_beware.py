@@ -1,6 +1,7 @@
 """What the report holds against itself: flags, what was not measured, the swap probe, the edges."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,10 @@ import pytest
 from karma.jobs import Job, write_json
 from karma.report.alignment import spearman_by_seed
 from karma.report.beware import flags, unmeasured
-from karma.report.collect import collect
+from karma.report.collect import Records, collect
 from karma.report.job import run
 from karma.report.length import sentence
-from karma.report.questions import _less
+from karma.report.questions import _less, best_predictor
 from tests.test_report import document, study
 
 
@@ -99,6 +100,81 @@ def test_the_swap_probe_stands_beside_its_reward_model(tmp_path: Path) -> None:
 def test_a_swap_probe_that_failed_is_a_hole(tmp_path: Path) -> None:
     job = study(tmp_path, swap=0.6, without=("evals/reward/context/0/swap",))
     assert [hole["what"] for hole in document(job)["holes"]] == ["evals/reward/context/0/swap"]
+
+
+def test_a_loss_is_not_concluded_where_the_swap_probe_that_was_asked_is_missing(
+    tmp_path: Path,
+) -> None:
+    probes = tuple(f"evals/reward/context/{seed}/swap" for seed in range(5))
+    job = study(tmp_path, seeds=5, swap=0.6, without=probes)
+    lose_factuality(job)
+    found = factuality(job)
+    assert found["answer"] == "untold"
+    assert "the swap probe of context is a hole, so nothing is concluded" in found["words"][0]
+
+
+# Answers over what is not there
+
+
+def test_a_condition_without_scores_keeps_the_factuality_question_from_a_yes(
+    tmp_path: Path,
+) -> None:
+    job = study(tmp_path, seeds=5)
+    lose_factuality(job)
+    assert factuality(job)["answer"] == "yes"
+    job.config["models"] += [f"policy/unexposed/reply/{seed}" for seed in range(5)]
+    found = factuality(job)
+    assert found["answer"] == "mixed"
+    assert found["words"][-1].endswith("no scores to compare: unexposed/reply.")
+    job.config["models"] = [name.replace("unexposed", "reddit") for name in job.config["models"]]
+    inputs = {name.replace("unexposed", "reddit"): place for name, place in job.inputs.items()}
+    exposed = Job(job.config, inputs, job.out, job.scratch)
+    assert factuality(exposed)["words"][-1].endswith("reddit/reply and any unexposed policy.")
+
+
+def predictors(records: Records, **spearman: float) -> Records:
+    """The records, in which reward models of these variants predict as well as is said."""
+    context = records.rewards["context/0"]
+    rewards = {
+        f"{variant}/{seed}": replace(
+            context, name=f"{variant}/{seed}", metrics={"spearman": value * (1 - seed / 50)}
+        )
+        for variant, value in spearman.items()
+        for seed in range(5)
+    }
+    return replace(records, rewards=rewards)
+
+
+def test_the_best_predictor_is_best_of_all_even_without_a_policy_that_was_scored(
+    tmp_path: Path,
+) -> None:
+    job = study(tmp_path, seeds=5)
+    job.config["models"] += [f"policy/unexposed/reply/{seed}" for seed in range(5)]
+    found = best_predictor(predictors(collect(job), context=0.6, reply=0.95), ["humor"])
+    assert found["answer"] == "untold"
+    assert found["words"][0].startswith("Held-out Spearman: reply 0.95")
+    assert "Of reply no alignment is known" in found["words"][1]
+    # That the second best does not align is no yes for the best either.
+    found = best_predictor(predictors(collect(job), context=0.95, reply=0.6), ["humor"])
+    assert found["answer"] == "untold"
+
+
+@pytest.mark.parametrize(
+    ("context", "reply", "answer"),
+    [(0.9, 0.2, "yes"), (0.2, 0.9, "no"), (0.6, 0.6, "untold")],
+)
+def test_the_best_predictor_aligns_best_only_if_it_is_told_to_predict_best(
+    tmp_path: Path, context: float, reply: float, answer: str
+) -> None:
+    records = predictors(collect(study(tmp_path, seeds=5)), context=context, reply=reply)
+    # The policies of the random reward stand in as those of another that aligns with nothing.
+    cells = dict(records.cells)
+    for (model, name), cell in records.cells.items():
+        other = model.replace("/random/", "/reply/")
+        cells[other, name] = replace(cell, model=other)
+    models = [*records.models, *(f"policy/unexposed/reply/{seed}" for seed in range(5))]
+    found = best_predictor(replace(records, models=models, cells=cells), ["humor"])
+    assert found["answer"] == answer
 
 
 # Flags
