@@ -67,8 +67,8 @@ def answer(row: dict, question: str, report: dict, tables: dict[str, Table]) -> 
     by_seed = []
     for seed in sorted({policy["seed"] for policy in report["policies"]}):
         gaps = [
-            (mean(tables, e, a, seed, name) - mean(tables, e, b, seed, name))
-            * (1 if about[name]["higher_is_better"] else -1)
+            good(mean(tables, e, a, seed, name), about[name])
+            - good(mean(tables, e, b, seed, name), about[name])
             for e, a, b in pairs
             for name in names
         ]
@@ -78,6 +78,13 @@ def answer(row: dict, question: str, report: dict, tables: dict[str, Table]) -> 
         found = stats.ttest_1samp(by_seed, 0.0)
         assert np.allclose([row["low"], row["high"]], found.confidence_interval())
         assert np.isclose(row["p"], found.pvalue)
+
+
+def good(value: float, about: dict) -> float:
+    """The score turned so that more is better."""
+    if about["ideal"] is not None:
+        return -abs(value - about["ideal"])
+    return value if about["higher_is_better"] else -value
 
 
 def mean(tables: dict[str, Table], exposure: str, variant: str, seed: int, name: str) -> float:

@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 
 from karma.errors import CheckError
 from karma.jobs import Job
+from karma.report.goodness import goodness
 
 Floats = npt.NDArray[np.float64]
 
@@ -70,6 +71,10 @@ class Cell:
     def value(self) -> float:
         """The primary score: the mean over items."""
         return float(self.values.mean())
+
+    def goodness(self, value: float) -> float:
+        """A value of the primary score, turned so that more is better."""
+        return goodness(value, self.higher_is_better, self.ideal)
 
 
 @dataclass(frozen=True)

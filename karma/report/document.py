@@ -9,6 +9,7 @@ from karma.report import (
     accepted,
     beware,
     compare,
+    further,
     length,
     methods,
     questions,
@@ -65,6 +66,7 @@ def build(records: Records, recipe: ReportRecipe) -> dict[str, Any]:
         "family": about_family,
         "differences": found,
         "over_seeds": claims,
+        "further": further.table(records, recipe.resamples),
         "sensitivity": sensitivity.table(claims or found),
         "length": {
             "replies": length.table(records, recipe.resamples),

@@ -35,6 +35,7 @@ def render(report: dict[str, Any], plots: dict[str, bytes]) -> str:
         *_beware(report),
         *_headline(report),
         *_differences(report, plots),
+        *_further(report),
         *_sensitivity(report),
         *_length(report, plots),
         *_rewards(report, plots),
@@ -126,6 +127,30 @@ def _differences(report: dict[str, Any], plots: dict[str, bytes]) -> list[str]:
         if name in plots:
             found.append(f"![{words}]({name})")
     return found
+
+
+def _further(report: dict[str, Any]) -> list[str]:
+    found = ["## Further scores"] if report["further"] else []
+    for part in report["further"]:
+        rows = [
+            [row["model"], *(_with_gaps(row["cells"][name]) for name in part["metrics"])]
+            for row in part["over_seeds"] or part["rows"]
+        ]
+        head = ["condition" if part["over_seeds"] else "model", *part["metrics"]]
+        found += [f"### {plain(part['benchmark'])}", table(head, rows)]
+    return found
+
+
+def _with_gaps(cell: dict[str, Any] | None) -> str:
+    """A score and how far it is from those of the models that it is compared with."""
+    if cell is None:
+        return "–"
+    gaps = [
+        f"; {relation} {signed(gap['value'])} {interval(gap)}"
+        for relation, gap in cell["differences"].items()
+        if gap is not None
+    ]
+    return number(cell["value"]) + "".join(gaps)
 
 
 def _sensitivity(report: dict[str, Any]) -> list[str]:

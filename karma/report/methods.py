@@ -231,7 +231,8 @@ def _statistics(records: Records, family: dict[str, Any], resamples: int) -> lis
         f"{several(len(records.models), 'model')} on "
         f"{several(len(records.benchmarks), 'benchmark')}. Models are compared on the same items: "
         f"95 % intervals by bootstrap over groups of items ({count(resamples)} resamples, seeded; "
-        f"Student's interval where there are fewer than {stats.FEW} groups), p-values by McNemar's test (mid-p) where items are right or wrong and stand alone, by "
+        f"Student's interval where there are fewer than {stats.FEW} groups), "
+        "p-values by McNemar's test (mid-p) where items are right or wrong and stand alone, by "
         "sign flips of whole groups elsewhere; both are two-sided. Effects are Cohen's d of the "
         "paired differences; detectable is the true difference that the test would have found "
         "with probability 0.8.",
