@@ -237,10 +237,10 @@ def test_scores_beside_the_primary_one_are_shown_and_compared_where_items_have_t
     job = study(tmp_path)
     [part] = further(job)["further"]
     assert part["benchmark"] == "toxicity"
-    assert part["metrics"] == ["toxic_share", "toxic_share/loud", "classifier_auc"]
+    assert part["metrics"] == ["classifier_auc", "toxic_share", "toxic_share/loud"]
     cells = {row["model"]: row["cells"] for row in part["rows"]}
     own, start = cells["policy/unexposed/context/0"], cells["sft/unexposed/0"]
-    for name in part["metrics"][:2]:
+    for name in part["metrics"][1:]:
         gap = own[name]["differences"]["start"]
         assert gap["value"] == pytest.approx(own[name]["value"] - start[name]["value"])
         assert gap["low"] <= gap["value"] <= gap["high"]
@@ -268,6 +268,29 @@ def test_with_five_seeds_further_scores_are_those_of_conditions(tmp_path: Path) 
     told = part["over_seeds"][2]["cells"]["toxic_share"]["differences"]["start"]
     assert told["value"] == pytest.approx(np.mean(gaps))
     assert told["low"] < told["value"] < told["high"]
+
+
+# Answers that are places
+
+
+def test_a_right_answer_that_is_a_place_among_an_items_own_choices_is_not_matched_by_length(
+    tmp_path: Path,
+) -> None:
+    job = study(tmp_path)
+    for model in job.config["models"]:
+        change(job, model, "humor", choices=[["no", "yes"]] * 120)
+    length = document(job)["length"]
+    assert length["matched"]
+    assert length["left_out"] == []
+    for model in job.config["models"]:
+        own = [[f"this is how {i % 60} was meant", f"or {i % 60} so"] for i in range(120)]
+        change(job, model, "humor", choices=own)
+    run(job)
+    length = json.loads((job.out / "report.json").read_text())["length"]
+    assert length["matched"] == []
+    assert length["left_out"] == ["humor"]
+    for name in ("report.html", "report.md"):
+        assert "Not matched: humor." in (job.out / name).read_text()
 
 
 # Flags

@@ -71,6 +71,7 @@ def build(records: Records, recipe: ReportRecipe) -> dict[str, Any]:
         "length": {
             "replies": length.table(records, recipe.resamples),
             "matched": matched,
+            "left_out": length.left_out(records, family),
             "matched_over_seeds": length.over_seeds(matched),
         },
         "pareto": tables.pareto(found, claims),

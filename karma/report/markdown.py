@@ -7,6 +7,7 @@ escaped, so that a renderer shows it and does not obey it.
 from typing import Any
 
 from karma.markdown import plain, table
+from karma.report.length import left_out_sentence
 from karma.report.length import sentence as matched_sentence
 from karma.report.page import matrix, parts
 from karma.report.rewards import LEANS
@@ -197,8 +198,12 @@ def _length(report: dict[str, Any], plots: dict[str, bytes]) -> list[str]:
         ]
         for row in report["length"]["matched_over_seeds"] or report["length"]["matched"]
     ]
-    if matched:
+    left_out = report["length"]["left_out"]
+    if matched or left_out:
         found.append("### Pragmatics, matched by length")
+    if left_out:
+        found.append(plain(left_out_sentence(left_out)))
+    if matched:
         found.append(
             matched_sentence(report["length"]["matched_over_seeds"] or report["length"]["matched"])
         )

@@ -58,6 +58,7 @@ def render(report: dict[str, Any], plots: dict[str, bytes], card: Path | None = 
         plots={name: _address(plots.get(name)) for name in FIGURES},
         steady=sensitivity.sentence(report["sensitivity"]),
         told_matched=length.sentence,
+        left_out=length.left_out_sentence,
         card=card and (card / "card.md").read_text(encoding="utf-8"),
         card_plots={p.name: _address(p.read_bytes()) for p in sorted(card.glob("*.png"))}
         if card
