@@ -384,6 +384,8 @@ def test_a_benchmark_of_three_items_gives_a_score_and_no_difference(tmp_path: Pa
     assert report["beware"][0].startswith(flag)
     run(job)
     assert flag in (job.out / "report.html").read_text()
+    assert '<td class="hole">too few</td>' in (job.out / "report.html").read_text()
+    assert "| too few |" in (job.out / "report.md").read_text()
 
 
 def test_models_that_agree_on_every_item_differ_by_nothing_and_promise_nothing(

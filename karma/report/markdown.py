@@ -1,4 +1,6 @@
-"""The report as Markdown: the same content as the page, readable as plain text.
+"""The report as Markdown: the page's numbers, readable as plain text.
+
+The data card, and what the page explains beneath its tables, are in the page alone.
 
 Text from strangers stands in indented code blocks, and what goes into a table or a sentence is
 escaped, so that a renderer shows it and does not obey it.
@@ -116,11 +118,12 @@ def _differences(report: dict[str, Any], plots: dict[str, bytes]) -> list[str]:
             ("random", "Against the policy of the random reward"),
         ):
             rows = [
-                [row["model"], *(_difference(cell) for cell in row["cells"])]
+                [row["model"], number(row["kl"]), *(_difference(cell) for cell in row["cells"])]
                 for row in matrix(report, relation, names)
             ]
             if names and rows:
-                found += [f"### {words}", table(["policy", *names], rows)]
+                found += [f"### {words}", table(["policy", "KL", *names], rows)]
+    found += _tests(report["differences"])
     for name, words in (
         ("pareto.png", "Gain on primary benchmarks against change in factuality"),
         ("forest.png", "Differences with intervals"),
@@ -247,9 +250,9 @@ def _accepted(report: dict[str, Any]) -> list[str]:
     ]
 
 
-def _difference(cell: dict[str, Any] | None) -> str:
-    if cell is None:
-        return "hole"
+def _difference(cell: dict[str, Any] | str) -> str:
+    if isinstance(cell, str):
+        return cell
     tested = f", p {pvalue(cell['p'])}"
     if cell["p_holm"] is not None:
         tested += f", Holm {pvalue(cell['p_holm'])}"
@@ -257,14 +260,31 @@ def _difference(cell: dict[str, Any] | None) -> str:
 
 
 def _over_seeds(rows: list[dict[str, Any]]) -> str:
-    head = ["condition", "benchmark", "against", "seeds", "mean difference"]
+    head = ["condition", "benchmark", "against", "seeds", "KL", "mean difference"]
     return table(
-        head,
+        [*head, "effect", "detectable"],
         [
-            [r["model"], r["benchmark"], r["relation"], str(r["seeds"]), _difference(r)]
+            [
+                *(r["model"], r["benchmark"], r["relation"], str(r["seeds"]), number(r["kl"])),
+                *(_difference(r), signed(r["effect"]), number(r["detectable"])),
+            ]
             for r in rows
         ],
     )
+
+
+def _tests(rows: list[dict[str, Any]]) -> list[str]:
+    head = ["policy", "against", "benchmark", "items (groups)", "difference", "effect"]
+    cells = [
+        [
+            *(r["model"], r["against"], f"{r['benchmark']} ({r['metric']})"),
+            f"{count(r['n'])} ({count(r['groups'])})",
+            *(_difference(r), signed(r["effect"]), number(r["detectable"]), r["test"]),
+        ]
+        for r in rows
+    ]
+    title = "### Every difference with its test"
+    return [title, table([*head, "detectable", "test"], cells)] if rows else []
 
 
 def _rewards(report: dict[str, Any], plots: dict[str, bytes]) -> list[str]:
