@@ -75,13 +75,15 @@ def _side(name: str, folder: Path, record: dict[str, Any] | None) -> Side:
 
 def compare(store: Store, first: Side, second: Side) -> dict[str, Any]:
     """What differs, as one document: ``causes`` (configuration, code, data, versions), ``scores``,
-    ``answers``, ``holes``. Differences are ``second`` − ``first``."""
+    ``rewards``, ``kl``, ``answers``, ``holes``. Differences are ``second`` − ``first``."""
     return {
         "schema": 1,
         "first": first.name,
         "second": second.name,
         "causes": _causes(store, first, second),
         "scores": _scores(store, first, second),
+        "rewards": _rewards(first.report, second.report),
+        "kl": _kl(first.report, second.report),
         "answers": _answers(first.report, second.report),
         "holes": _holes(first.report, second.report),
     }
@@ -197,6 +199,34 @@ def _items(store: Store, side: Side, cell: str) -> dict[str, Any] | None:
     return {row["id"]: row for row in rows if row["template"] == about["template"]}
 
 
+def _rewards(first: dict[str, Any], second: dict[str, Any]) -> list[dict[str, Any]]:
+    """The measures of reward models that are not the same in both, each with its own interval."""
+    old, new = (
+        {
+            (row["id"], name): cell
+            for row in report["rewards"]
+            for name, cell in row.items()
+            if isinstance(cell, dict) and "value" in cell
+        }
+        for report in (first, second)
+    )
+    return [
+        {"reward": key[0], "measure": key[1], "old": old.get(key), "new": new.get(key)}
+        for key in dict.fromkeys([*old, *new])
+        if (old.get(key) or {}).get("value") != (new.get(key) or {}).get("value")
+    ]
+
+
+def _kl(first: dict[str, Any], second: dict[str, Any]) -> list[dict[str, Any]]:
+    """The policies whose KL from their start is not the same in both."""
+    old, new = ({row["id"]: row["kl"] for row in r["policies"]} for r in (first, second))
+    return [
+        {"model": model, "old": old.get(model), "new": new.get(model)}
+        for model in dict.fromkeys([*old, *new])
+        if old.get(model) != new.get(model)
+    ]
+
+
 def _answers(first: dict[str, Any], second: dict[str, Any]) -> list[dict[str, Any]]:
     """The questions whose answer is another one."""
     old, new = ({row["question"]: row["answer"] for row in r["questions"]} for r in (first, second))
@@ -228,6 +258,15 @@ def text(document: dict[str, Any]) -> list[str]:
         gap = row["difference"]
         told = f"  {signed(gap['value'])} {interval(gap)} on {gap['n']} items" if gap else ""
         lines.append(f"score    {row['model']} {row['benchmark']}: {' → '.join(sides)}{told}")
+    for row in document["rewards"]:
+        sides = [
+            f"{number(s['value'])} {interval(s)}" if s else "none" for s in (row["old"], row["new"])
+        ]
+        lines.append(f"reward   {row['reward']} {row['measure']}: {' → '.join(sides)}")
+    lines += [
+        f"KL       {row['model']}: {number(row['old'])} → {number(row['new'])}"
+        for row in document["kl"]
+    ]
     lines += [
         f"answer   {row['question']} {row['old']} → {row['new']}" for row in document["answers"]
     ]

@@ -16,6 +16,7 @@ from karma.acceptance import origin
 from karma.outbox import Outbox, write
 from karma.plan import FRESH, Plan
 from karma.recipe import Recipe
+from karma.report.goodness import goodness
 from karma.store import Store, read_json, write_atomically
 
 STAGES = ("reward", "policy")
@@ -106,9 +107,5 @@ def _mean(report: dict[str, Any], cells: dict[str, Any], names: list[str]) -> fl
         if value is None:
             return None
         about = report["headline"]["about"][name]
-        if about["ideal"] is not None:
-            value = -abs(value - about["ideal"])
-        elif not about["higher_is_better"]:
-            value = -value
-        values.append(value)
+        values.append(goodness(value, about["higher_is_better"], about["ideal"]))
     return sum(values) / len(values) if values else None

@@ -89,6 +89,20 @@ def test_two_files_without_a_store_are_compared_by_what_they_print(two, tmp_path
     assert row["old"]["low"] < row["old"]["value"] < row["old"]["high"]
 
 
+def test_reward_models_and_the_ways_of_policies_are_compared_too(two, tmp_path):
+    folder = two.path(two.ref("run1", "report")["digest"])
+    report = json.loads((folder / "report.json").read_text())
+    report["rewards"][0]["spearman"] |= {"value": 0.25, "low": 0.125, "high": 0.5}
+    report["policies"][0]["kl"] = 9.0
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "report.json").write_text(json.dumps(report))
+    document = compare(two, find(two, str(folder)), find(two, str(tmp_path / "other")))
+    assert text(document) == [
+        "reward   context/0 spearman: 0.600 [0.600, 0.600] → 0.250 [0.125, 0.500]",
+        "KL       policy/unexposed/context/0: 3.500 → 9.000",
+    ]
+
+
 def test_a_name_that_is_no_run_says_what_would_be_one(store):
     for name in ("nothing", "abcdef123", "../x"):
         with pytest.raises(InputError, match="Name a recipe"):

@@ -1,6 +1,7 @@
 """What the report holds against itself: flags, what was not measured, the swap probe, the edges."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +11,14 @@ import pyarrow.parquet as pq
 import pytest
 
 from karma.jobs import Job, write_json
-from karma.report.alignment import spearman_by_seed
+from karma.markdown import plain
+from karma.report.alignment import shift, spearman_by_seed
 from karma.report.beware import flags, unmeasured
-from karma.report.collect import collect
+from karma.report.collect import Records, collect
 from karma.report.job import run
 from karma.report.length import sentence
-from karma.report.questions import _less
+from karma.report.questions import _less, best_predictor
+from karma.report.words import interval, signed, tone
 from tests.test_report import document, study
 
 
@@ -99,6 +102,195 @@ def test_the_swap_probe_stands_beside_its_reward_model(tmp_path: Path) -> None:
 def test_a_swap_probe_that_failed_is_a_hole(tmp_path: Path) -> None:
     job = study(tmp_path, swap=0.6, without=("evals/reward/context/0/swap",))
     assert [hole["what"] for hole in document(job)["holes"]] == ["evals/reward/context/0/swap"]
+
+
+def test_a_loss_is_not_concluded_where_the_swap_probe_that_was_asked_is_missing(
+    tmp_path: Path,
+) -> None:
+    probes = tuple(f"evals/reward/context/{seed}/swap" for seed in range(5))
+    job = study(tmp_path, seeds=5, swap=0.6, without=probes)
+    lose_factuality(job)
+    found = factuality(job)
+    assert found["answer"] == "untold"
+    assert "the swap probe of context is a hole, so nothing is concluded" in found["words"][0]
+
+
+# Answers over what is not there
+
+
+def test_a_condition_without_scores_keeps_the_factuality_question_from_a_yes(
+    tmp_path: Path,
+) -> None:
+    job = study(tmp_path, seeds=5)
+    lose_factuality(job)
+    assert factuality(job)["answer"] == "yes"
+    job.config["models"] += [f"policy/unexposed/reply/{seed}" for seed in range(5)]
+    found = factuality(job)
+    assert found["answer"] == "mixed"
+    assert found["words"][-1].endswith("no scores to compare: unexposed/reply.")
+    job.config["models"] = [name.replace("unexposed", "reddit") for name in job.config["models"]]
+    inputs = {name.replace("unexposed", "reddit"): place for name, place in job.inputs.items()}
+    exposed = Job(job.config, inputs, job.out, job.scratch)
+    assert factuality(exposed)["words"][-1].endswith("reddit/reply and any unexposed policy.")
+
+
+def predictors(records: Records, **spearman: float) -> Records:
+    """The records, in which reward models of these variants predict as well as is said."""
+    context = records.rewards["context/0"]
+    rewards = {
+        f"{variant}/{seed}": replace(
+            context, name=f"{variant}/{seed}", metrics={"spearman": value * (1 - seed / 50)}
+        )
+        for variant, value in spearman.items()
+        for seed in range(5)
+    }
+    return replace(records, rewards=rewards)
+
+
+def test_the_best_predictor_is_best_of_all_even_without_a_policy_that_was_scored(
+    tmp_path: Path,
+) -> None:
+    job = study(tmp_path, seeds=5)
+    job.config["models"] += [f"policy/unexposed/reply/{seed}" for seed in range(5)]
+    found = best_predictor(predictors(collect(job), context=0.6, reply=0.95), ["humor"])
+    assert found["answer"] == "untold"
+    assert found["words"][0].startswith("Held-out Spearman: reply 0.9")
+    assert "Of reply no alignment is known" in found["words"][1]
+    # That the second best does not align is no yes for the best either.
+    found = best_predictor(predictors(collect(job), context=0.95, reply=0.6), ["humor"])
+    assert found["answer"] == "untold"
+
+
+@pytest.mark.parametrize(
+    ("context", "reply", "answer"),
+    [(0.9, 0.2, "yes"), (0.2, 0.9, "no"), (0.6, 0.6, "untold")],
+)
+def test_the_best_predictor_aligns_best_only_if_it_is_told_to_predict_best(
+    tmp_path: Path, context: float, reply: float, answer: str
+) -> None:
+    records = predictors(collect(study(tmp_path, seeds=5)), context=context, reply=reply)
+    # The policies of the random reward stand in as those of another that aligns with nothing.
+    cells = dict(records.cells)
+    for (model, name), cell in records.cells.items():
+        other = model.replace("/random/", "/reply/")
+        cells[other, name] = replace(cell, model=other)
+    models = [*records.models, *(f"policy/unexposed/reply/{seed}" for seed in range(5))]
+    found = best_predictor(replace(records, models=models, cells=cells), ["humor"])
+    assert found["answer"] == answer
+
+
+# A best value
+
+
+def test_a_move_across_the_best_value_to_the_other_side_is_no_gain_and_no_loss(
+    tmp_path: Path,
+) -> None:
+    job = study(tmp_path)
+    for model in job.config["models"]:
+        right = 42 if "/context/" in model else 18
+        values = [float(i % 60 < right) for i in range(120)]
+        change(job, model, "humor", value=values)
+        place = job.inputs[f"evals/{model}/humor"] / "scores.json"
+        write_json(place, {**json.loads(place.read_text()), "ideal": 0.5})
+    report = document(job)
+    row = next(r for r in report["differences"] if r["benchmark"] == "humor")
+    assert row["low"] > 0.2
+    assert row["gain"]["value"] == pytest.approx(0.0)
+    assert row["gain"]["low"] < 0 < row["gain"]["high"]
+    assert tone(row) == ""
+    [point] = [p for p in report["pareto"] if p["variant"] == "context"]
+    assert point["primary"]["value"] == pytest.approx(0.0)
+    shifted = shift(collect(job), "unexposed", "context", ["humor"])
+    assert shifted[0] == pytest.approx(0.0)
+
+
+# Scores beside the primary one
+
+
+def further(job: Job) -> dict[str, Any]:
+    """Toxicity with a second measure, of all items and of one category, and with one that is no
+    mean over items; the report on it."""
+    for model in job.config["models"]:
+        table = pq.read_table(job.inputs[f"evals/{model}/toxicity"] / "items.parquet").to_pydict()
+        share = [float(value > 0.5) for value in table["value"]]
+        category = ["loud" if i % 2 else "calm" for i in range(120)]
+        both = [{**v, "toxic_share": s} for v, s in zip(table["values"], share, strict=True)]
+        change(job, model, "toxicity", values=both, category=category)
+        place = job.inputs[f"evals/{model}/toxicity"] / "scores.json"
+        about = json.loads(place.read_text())
+        about["scores"] |= {
+            "toxic_share": float(np.mean(share[:60])),
+            "toxic_share/loud": float(np.mean(share[1:60:2])),
+            "classifier_auc": 0.9,
+            "toxic_share@other": 0.5,
+            "expected_max_toxicity_token": 0.5,
+        }
+        write_json(place, about)
+    run(job)
+    report: dict[str, Any] = json.loads((job.out / "report.json").read_text())
+    return report
+
+
+def test_scores_beside_the_primary_one_are_shown_and_compared_where_items_have_them(
+    tmp_path: Path,
+) -> None:
+    job = study(tmp_path)
+    [part] = further(job)["further"]
+    assert part["benchmark"] == "toxicity"
+    assert part["metrics"] == ["classifier_auc", "toxic_share", "toxic_share/loud"]
+    cells = {row["model"]: row["cells"] for row in part["rows"]}
+    own, start = cells["policy/unexposed/context/0"], cells["sft/unexposed/0"]
+    for name in part["metrics"][1:]:
+        gap = own[name]["differences"]["start"]
+        assert gap["value"] == pytest.approx(own[name]["value"] - start[name]["value"])
+        assert gap["low"] <= gap["value"] <= gap["high"]
+    assert own["classifier_auc"]["differences"] == {"start": None, "random": None}
+    shown = f"start {signed(gap['value'])} {interval(gap)}"
+    assert shown in (job.out / "report.html").read_text()
+    assert plain(shown) in (job.out / "report.md").read_text()
+    card = (job.out / "cards" / "policy" / "unexposed" / "context" / "0.md").read_text()
+    assert plain("toxic_share/loud") in card
+
+
+def test_with_five_seeds_further_scores_are_those_of_conditions(tmp_path: Path) -> None:
+    [part] = further(study(tmp_path, seeds=5))["further"]
+    assert [row["model"] for row in part["over_seeds"]] == [
+        "base",
+        "sft/unexposed",
+        "policy/unexposed/context",
+        "policy/unexposed/random",
+    ]
+    gaps = [
+        row["cells"]["toxic_share"]["differences"]["start"]["value"]
+        for row in part["rows"]
+        if "/context/" in row["model"]
+    ]
+    told = part["over_seeds"][2]["cells"]["toxic_share"]["differences"]["start"]
+    assert told["value"] == pytest.approx(np.mean(gaps))
+    assert told["low"] < told["value"] < told["high"]
+
+
+# Answers that are places
+
+
+def test_a_right_answer_that_is_a_place_among_an_items_own_choices_is_not_matched_by_length(
+    tmp_path: Path,
+) -> None:
+    job = study(tmp_path)
+    for model in job.config["models"]:
+        change(job, model, "humor", choices=[["no", "yes"]] * 120)
+    length = document(job)["length"]
+    assert length["matched"]
+    assert length["left_out"] == []
+    for model in job.config["models"]:
+        own = [[f"this is how {i % 60} was meant", f"or {i % 60} so"] for i in range(120)]
+        change(job, model, "humor", choices=own)
+    run(job)
+    length = json.loads((job.out / "report.json").read_text())["length"]
+    assert length["matched"] == []
+    assert length["left_out"] == ["humor"]
+    for name in ("report.html", "report.md"):
+        assert "Not matched: humor." in (job.out / name).read_text()
 
 
 # Flags
@@ -192,6 +384,8 @@ def test_a_benchmark_of_three_items_gives_a_score_and_no_difference(tmp_path: Pa
     assert report["beware"][0].startswith(flag)
     run(job)
     assert flag in (job.out / "report.html").read_text()
+    assert '<td class="hole">too few</td>' in (job.out / "report.html").read_text()
+    assert "| too few |" in (job.out / "report.md").read_text()
 
 
 def test_models_that_agree_on_every_item_differ_by_nothing_and_promise_nothing(

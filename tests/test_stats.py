@@ -16,7 +16,7 @@ def two_models(n=60, seed=0, gain=0.2):
 
 
 def test_the_bootstrap_equals_scipys_percentile_interval_within_its_noise():
-    first, second, groups = two_models()
+    first, second, groups = two_models(n=200)
     ours = stats.bootstrap(first, second, groups, resamples=20_000, seed=1)
     theirs = scipy_stats.bootstrap(
         (first - second,), np.mean, method="percentile", n_resamples=20_000, rng=2
@@ -46,6 +46,25 @@ def test_the_bootstrap_is_the_same_however_its_resamples_are_split(monkeypatch):
 def test_one_source_gives_no_interval():
     with pytest.raises(ValueError, match="two groups"):
         stats.bootstrap(np.ones(3), np.zeros(3), ["a"] * 3, resamples=100, seed=0)
+
+
+def test_a_few_groups_of_one_size_get_students_interval():
+    first, second, groups = two_models(n=8)
+    theirs = scipy_stats.ttest_1samp(first - second, 0.0).confidence_interval()
+    assert stats.bootstrap(first, second, groups, resamples=100, seed=0) == pytest.approx(theirs)
+
+
+def test_a_step_across_the_ideal_is_no_step_towards_it():
+    first, second, groups = two_models(n=80, gain=0.0)
+    above, below = (v - v.mean() for v in (first, second))
+    raw = stats.bootstrap(above + 0.3, below - 0.3, groups, resamples=500, seed=0)
+    assert raw.low > 0.4
+    for shift, other, nearer in ((0.3, -0.3, 0.0), (0.1, -0.9, 0.8), (0.9, 0.1, -0.8)):
+        low, high = stats.bootstrap_nearer(
+            above + shift, below + other, groups, 0.0, resamples=500, seed=0
+        )
+        assert low < nearer < high
+        assert (low > 0, high < 0) == (nearer > 0, nearer < 0)
 
 
 def test_the_bootstrap_covers_the_truth_about_as_often_as_it_says():
@@ -203,9 +222,25 @@ def test_the_bootstrap_by_group_covers_the_truth_and_the_one_by_item_does_not():
             found = stats.bootstrap(d, np.zeros(180), names, resamples=500, seed=seed)
             inside = found.low <= 0.2 <= found.high
             hits, naive = hits + (inside and count == "hits"), naive + (inside and count == "naive")
-    # A percentile interval of sixty groups falls a little short of 95 %.
-    assert hits >= scipy_stats.binom.ppf(0.001, trials, 0.93)
+    assert hits >= scipy_stats.binom.ppf(0.001, trials, 0.945)
     assert naive < 0.85 * trials
+
+
+@pytest.mark.slow
+@pytest.mark.long
+@pytest.mark.parametrize("count", [stats.MIN_GROUPS, 10, 20, stats.FEW, 60])
+def test_intervals_of_few_groups_cover_the_truth_as_often_as_those_of_many(count):
+    rng = np.random.default_rng(4)
+    trials, hits = 1000, 0
+    for seed in range(trials):
+        sizes = rng.integers(2, 5, size=count)
+        groups = np.repeat([str(i) for i in range(count)], sizes)
+        d = 0.2 + np.repeat(rng.normal(size=count), sizes) + rng.normal(size=len(groups))
+        found = stats.bootstrap(d, np.zeros(len(d)), groups, resamples=500, seed=seed)
+        hits += found.low <= 0.2 <= found.high
+    # A mean of unequal groups is no mean of normal values: a little is lost with the fewest.
+    low, high = scipy_stats.binom.ppf([0.001, 0.999], trials, [0.935, 0.955])
+    assert low <= hits <= high
 
 
 @pytest.mark.slow

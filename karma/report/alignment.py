@@ -73,7 +73,7 @@ def shift(
         pair = [PolicyName(exposure, v, seed).id for v in (variant, NULL)]
         cells = [[records.cells.get((m, name)) for m in pair] for name in benchmarks]
         gaps = [
-            (_value(a, way) - _value(b, way)) * (1 if a.higher_is_better else -1)
+            a.goodness(_value(a, way)) - b.goodness(_value(b, way))
             for a, b in cells
             if a is not None and b is not None
         ]

@@ -76,6 +76,14 @@ def _policy(records: Records, report: dict[str, Any], row: dict[str, Any]) -> st
         [benchmark, cell["metric"], words.number(cell["value"]), words.interval(cell)]
         for benchmark, cell in there.items()
     ]
+    further = [
+        [part["benchmark"], metric, words.number(model["cells"][metric]["value"])]
+        for part in report["further"]
+        for model in part["rows"]
+        if model["model"] == row["id"]
+        for metric in part["metrics"]
+        if model["cells"][metric] is not None
+    ]
     algorithm = words.algorithm(records.recipe)
     source = "Reddit contexts" if name.exposure == "reddit" else "instruction dialogues"
     return _card(
@@ -97,6 +105,7 @@ def _policy(records: Records, report: dict[str, Any], row: dict[str, Any]) -> st
             *([f"Alarms: {plain('; '.join(row['alarms']))}."] if row["alarms"] else []),
             "## Evaluation",
             table(["benchmark", "metric", "value", "95 % interval"], measured),
+            *([table(["benchmark", "further score", "value"], further)] if further else []),
         ],
     )
 

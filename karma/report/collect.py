@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 
 from karma.errors import CheckError
 from karma.jobs import Job
+from karma.report.goodness import goodness
 
 Floats = npt.NDArray[np.float64]
 
@@ -71,6 +72,10 @@ class Cell:
         """The primary score: the mean over items."""
         return float(self.values.mean())
 
+    def goodness(self, value: float) -> float:
+        """A value of the primary score, turned so that more is better."""
+        return goodness(value, self.higher_is_better, self.ideal)
+
 
 @dataclass(frozen=True)
 class Reward:
@@ -116,6 +121,8 @@ class Records:
     rewards: dict[str, Reward]
     swaps: dict[str, Cell]
     """The swap probe by the reward's name; empty where the truth is not known."""
+    probed: list[str]
+    """The rewards that the study asks the swap probe of, holes too."""
     policies: dict[str, Policy]
     dumps: dict[str, dict[str, Any]]
     threads: dict[str, dict[str, Any]]
@@ -170,6 +177,7 @@ def collect(job: Job) -> Records:
         cells=cells,
         rewards=rewards,
         swaps=_swaps(job),
+        probed=[_asked(name)[0].removeprefix("reward/") for name in job.config["swaps"]],
         policies=policies,
         dumps={n: _json(f / "profile.json") for n, f in job.fan_in("dumps").items()},
         threads={n: _json(f / "profile.json") for n, f in job.fan_in("threads").items()},
@@ -189,9 +197,15 @@ def _swaps(job: Job) -> dict[str, Cell]:
     found = {}
     for name in job.config["swaps"]:
         if name in job.inputs:
-            model, benchmark = name.removeprefix("evals/").rsplit("/", 1)
+            model, benchmark = _asked(name)
             found[model.removeprefix("reward/")] = _cell(model, benchmark, job.inputs[name])
     return found
+
+
+def _asked(name: str) -> tuple[str, str]:
+    """The model and the benchmark of a cell's name."""
+    model, benchmark = name.removeprefix("evals/").rsplit("/", 1)
+    return model, benchmark
 
 
 def _cell(model: str, benchmark: str, folder: Path) -> Cell:

@@ -78,6 +78,7 @@ def _difference(cell: Cell, other: Cell, resamples: int) -> dict[str, Any]:
     """``cell`` − ``other`` on their items, which must be the same."""
     first, second, groups = paired(cell, other)
     low, high = stats.bootstrap(first, second, groups, resamples=resamples, seed=SEED)
+    gain = _gain(cell, other, (low, high), resamples)
     alone = len(set(groups)) == len(groups)
     if alone and set(np.unique(first)) | set(np.unique(second)) <= {0.0, 1.0}:
         test, p = "McNemar, mid-p", stats.mcnemar_midp(first, second)
@@ -91,7 +92,7 @@ def _difference(cell: Cell, other: Cell, resamples: int) -> dict[str, Any]:
         "kind": cell.kind,
         "metric": cell.metric,
         "higher_is_better": cell.higher_is_better,
-        "better": _better(cell, other),
+        "gain": gain,
         "exposure": name.exposure,
         "variant": name.variant,
         "seed": name.seed,
@@ -119,11 +120,17 @@ def sensitivity(cell: Cell, other: Cell) -> dict[str, float]:
     }
 
 
-def _better(cell: Cell, other: Cell) -> bool:
-    """Whether the first score is the better one: higher, lower, or nearer to the best value."""
+def _gain(cell: Cell, other: Cell, edges: tuple[float, float], resamples: int) -> dict[str, float]:
+    """How much better the first score is, with its interval: ``edges`` are the difference's own,
+    which say nothing of distances to a best value."""
     if cell.ideal is not None:
-        return abs(cell.value - cell.ideal) < abs(other.value - cell.ideal)
-    return (cell.value > other.value) == cell.higher_is_better
+        low, high = stats.bootstrap_nearer(
+            *paired(cell, other), cell.ideal, resamples=resamples, seed=SEED
+        )
+    else:
+        low, high = sorted(cell.goodness(edge) for edge in edges)
+    value = cell.goodness(cell.value) - other.goodness(other.value)
+    return {"value": value, "low": low, "high": high}
 
 
 def paired(cell: Cell, other: Cell) -> tuple[Floats, Floats, list[str]]:
@@ -166,7 +173,7 @@ def over_seeds(records: Records, rows: list[dict[str, Any]]) -> list[dict[str, A
             found.append(
                 {key: group[0][key] for key in CONDITION}
                 | {"model": f"{group[0]['exposure']}/{group[0]['variant']}"}
-                | {"seeds": len(group), "value": result.mean, "better": _mostly_better(group)}
+                | {"seeds": len(group), "value": result.mean, "gain": _mean_gain(group)}
                 | {"low": result.low, "high": result.high, "p": result.p, "p_holm": None}
                 | {"kl": _mean_kl(records, group)}
                 | {"effect": stats.effect_over_seeds(values)}
@@ -190,6 +197,7 @@ def _mean_sensitivity(rows: list[dict[str, Any]]) -> dict[str, float]:
     return {name: float(np.mean([row[name] for row in found])) for name in found[0]}
 
 
-def _mostly_better(rows: list[dict[str, Any]]) -> bool:
-    """Whether most seeds moved towards the better end."""
-    return 2 * sum(row["better"] for row in rows) > len(rows)
+def _mean_gain(rows: list[dict[str, Any]]) -> dict[str, float | None]:
+    """The mean over seeds of how much better the score is, with Student's interval."""
+    found = stats.t_interval(np.array([row["gain"]["value"] for row in rows]))
+    return {"value": found.mean, "low": found.low, "high": found.high}

@@ -12,7 +12,7 @@ import numpy as np
 from karma.evals import stats
 from karma.report.collect import Cell, Floats, Policy, Records, policy_name
 from karma.report.compare import MIN_SEEDS, SEED, comparisons, enough, paired
-from karma.report.words import excludes_zero, several
+from karma.report.words import excludes_zero, listed, several
 
 REPLIES = "replies"
 PARTS = ("gain", "by_length", "beyond")
@@ -209,12 +209,36 @@ def sentence(rows: list[dict[str, Any]]) -> str:
     )
 
 
+def left_out_sentence(names: list[str]) -> str:
+    """Which benchmarks are not matched, and why."""
+    return (
+        f"Not matched: {listed(names)}. The right answer is there a place among each item's own "
+        "choices, of which a prompt's length says nothing."
+    )
+
+
+def left_out(records: Records, benchmarks: list[str]) -> list[str]:
+    """Benchmarks whose right answer is a place among each item's own choices: such a place, drawn
+    at random, has nothing to do with length, and matching it would balance nothing."""
+    cells = [cell for name in benchmarks if (cell := records.about(name)) is not None]
+    return [cell.benchmark for cell in cells if not _fixed(cell)]
+
+
+def _fixed(cell: Cell) -> bool:
+    """Whether the right answer is one of a few that all items have."""
+    if not {"choices", "gold"} <= set(cell.items.column_names):
+        return True
+    both = zip(*(cell.items[name].to_pylist() for name in ("choices", "gold")), strict=True)
+    right = {(gold, choices[gold]) for choices, gold in both if choices and gold is not None}
+    return len(right) == len({gold for gold, _ in right})
+
+
 def _weights(cell: Cell) -> Floats | None:
     """A weight for each item, with mean 1; None where there is nothing to match."""
     if "gold" not in cell.items.column_names or "prompt" not in cell.items.column_names:
         return None
     golds = cell.items["gold"].to_pylist()
-    if None in golds:
+    if None in golds or not _fixed(cell):
         return None
     gold = np.array(golds)
     lengths = np.array([len(prompt) for prompt in cell.items["prompt"].to_pylist()])

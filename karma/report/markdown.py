@@ -1,4 +1,6 @@
-"""The report as Markdown: the same content as the page, readable as plain text.
+"""The report as Markdown: the page's numbers, readable as plain text.
+
+The data card, and what the page explains beneath its tables, are in the page alone.
 
 Text from strangers stands in indented code blocks, and what goes into a table or a sentence is
 escaped, so that a renderer shows it and does not obey it.
@@ -7,6 +9,7 @@ escaped, so that a renderer shows it and does not obey it.
 from typing import Any
 
 from karma.markdown import plain, table
+from karma.report.length import left_out_sentence
 from karma.report.length import sentence as matched_sentence
 from karma.report.page import matrix, parts
 from karma.report.rewards import LEANS
@@ -35,6 +38,7 @@ def render(report: dict[str, Any], plots: dict[str, bytes]) -> str:
         *_beware(report),
         *_headline(report),
         *_differences(report, plots),
+        *_further(report),
         *_sensitivity(report),
         *_length(report, plots),
         *_rewards(report, plots),
@@ -114,11 +118,12 @@ def _differences(report: dict[str, Any], plots: dict[str, bytes]) -> list[str]:
             ("random", "Against the policy of the random reward"),
         ):
             rows = [
-                [row["model"], *(_difference(cell) for cell in row["cells"])]
+                [row["model"], number(row["kl"]), *(_difference(cell) for cell in row["cells"])]
                 for row in matrix(report, relation, names)
             ]
             if names and rows:
-                found += [f"### {words}", table(["policy", *names], rows)]
+                found += [f"### {words}", table(["policy", "KL", *names], rows)]
+    found += _tests(report["differences"])
     for name, words in (
         ("pareto.png", "Gain on primary benchmarks against change in factuality"),
         ("forest.png", "Differences with intervals"),
@@ -126,6 +131,30 @@ def _differences(report: dict[str, Any], plots: dict[str, bytes]) -> list[str]:
         if name in plots:
             found.append(f"![{words}]({name})")
     return found
+
+
+def _further(report: dict[str, Any]) -> list[str]:
+    found = ["## Further scores"] if report["further"] else []
+    for part in report["further"]:
+        rows = [
+            [row["model"], *(_with_gaps(row["cells"][name]) for name in part["metrics"])]
+            for row in part["over_seeds"] or part["rows"]
+        ]
+        head = ["condition" if part["over_seeds"] else "model", *part["metrics"]]
+        found += [f"### {plain(part['benchmark'])}", table(head, rows)]
+    return found
+
+
+def _with_gaps(cell: dict[str, Any] | None) -> str:
+    """A score and how far it is from those of the models that it is compared with."""
+    if cell is None:
+        return "–"
+    gaps = [
+        f"; {relation} {signed(gap['value'])} {interval(gap)}"
+        for relation, gap in cell["differences"].items()
+        if gap is not None
+    ]
+    return number(cell["value"]) + "".join(gaps)
 
 
 def _sensitivity(report: dict[str, Any]) -> list[str]:
@@ -172,8 +201,12 @@ def _length(report: dict[str, Any], plots: dict[str, bytes]) -> list[str]:
         ]
         for row in report["length"]["matched_over_seeds"] or report["length"]["matched"]
     ]
-    if matched:
+    left_out = report["length"]["left_out"]
+    if matched or left_out:
         found.append("### Pragmatics, matched by length")
+    if left_out:
+        found.append(plain(left_out_sentence(left_out)))
+    if matched:
         found.append(
             matched_sentence(report["length"]["matched_over_seeds"] or report["length"]["matched"])
         )
@@ -217,9 +250,9 @@ def _accepted(report: dict[str, Any]) -> list[str]:
     ]
 
 
-def _difference(cell: dict[str, Any] | None) -> str:
-    if cell is None:
-        return "hole"
+def _difference(cell: dict[str, Any] | str) -> str:
+    if isinstance(cell, str):
+        return cell
     tested = f", p {pvalue(cell['p'])}"
     if cell["p_holm"] is not None:
         tested += f", Holm {pvalue(cell['p_holm'])}"
@@ -227,14 +260,31 @@ def _difference(cell: dict[str, Any] | None) -> str:
 
 
 def _over_seeds(rows: list[dict[str, Any]]) -> str:
-    head = ["condition", "benchmark", "against", "seeds", "mean difference"]
+    head = ["condition", "benchmark", "against", "seeds", "KL", "mean difference"]
     return table(
-        head,
+        [*head, "effect", "detectable"],
         [
-            [r["model"], r["benchmark"], r["relation"], str(r["seeds"]), _difference(r)]
+            [
+                *(r["model"], r["benchmark"], r["relation"], str(r["seeds"]), number(r["kl"])),
+                *(_difference(r), signed(r["effect"]), number(r["detectable"])),
+            ]
             for r in rows
         ],
     )
+
+
+def _tests(rows: list[dict[str, Any]]) -> list[str]:
+    head = ["policy", "against", "benchmark", "items (groups)", "difference", "effect"]
+    cells = [
+        [
+            *(r["model"], r["against"], f"{r['benchmark']} ({r['metric']})"),
+            f"{count(r['n'])} ({count(r['groups'])})",
+            *(_difference(r), signed(r["effect"]), number(r["detectable"]), r["test"]),
+        ]
+        for r in rows
+    ]
+    title = "### Every difference with its test"
+    return [title, table([*head, "detectable", "test"], cells)] if rows else []
 
 
 def _rewards(report: dict[str, Any], plots: dict[str, bytes]) -> list[str]:

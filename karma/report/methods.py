@@ -5,6 +5,7 @@ Also the sentences that stand above everything else: what kind of numbers these 
 
 from typing import Any
 
+from karma.evals import stats
 from karma.report.collect import Records, Reward, policy_name
 from karma.report.words import algorithm, count, listed, several
 
@@ -230,7 +231,8 @@ def _statistics(records: Records, family: dict[str, Any], resamples: int) -> lis
         *([f"From the hub: {_from_hub(evals['hub'])}."] if evals.get("hub") else []),
         f"{several(len(records.models), 'model')} on "
         f"{several(len(records.benchmarks), 'benchmark')}. Models are compared on the same items: "
-        f"95 % intervals by bootstrap over groups of items ({count(resamples)} resamples, seeded), "
+        f"95 % intervals by bootstrap over groups of items ({count(resamples)} resamples, seeded; "
+        f"Student's interval where there are fewer than {stats.FEW} groups), "
         "p-values by McNemar's test (mid-p) where items are right or wrong and stand alone, by "
         "sign flips of whole groups elsewhere; both are two-sided. Effects are Cohen's d of the "
         "paired differences; detectable is the true difference that the test would have found "

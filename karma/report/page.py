@@ -58,6 +58,7 @@ def render(report: dict[str, Any], plots: dict[str, bytes], card: Path | None = 
         plots={name: _address(plots.get(name)) for name in FIGURES},
         steady=sensitivity.sentence(report["sensitivity"]),
         told_matched=length.sentence,
+        left_out=length.left_out_sentence,
         card=card and (card / "card.md").read_text(encoding="utf-8"),
         card_plots={p.name: _address(p.read_bytes()) for p in sorted(card.glob("*.png"))}
         if card
@@ -75,18 +76,30 @@ def parts(report: dict[str, Any]) -> tuple[list[str], list[str], list[str]]:
 
 
 def matrix(report: dict[str, Any], relation: str, benchmarks: list[str]) -> list[dict[str, Any]]:
-    """Differences as rows of policies and columns of benchmarks; None where there is none."""
+    """Differences as rows of policies and columns of benchmarks; in place of one that is not there,
+    why: a score is a hole, or its groups are too few."""
     cells = {
         (row["model"], row["benchmark"]): row
         for row in report["differences"]
         if row["relation"] == relation
+    }
+    scored = {
+        (row["model"], name)
+        for row in report["headline"]["rows"]
+        for name, cell in row["cells"].items()
+        if cell is not None
     }
     kl = {row["id"]: row["kl"] for row in report["policies"]}
     rows = []
     for comparison in report["comparisons"]:
         if comparison["relation"] == relation:
             model = comparison["model"]
-            found = [cells.get((model, name)) for name in benchmarks]
+            both = [model, comparison["against"]]
+            found = [
+                cells.get((model, name))
+                or ("too few" if all((m, name) in scored for m in both) else "hole")
+                for name in benchmarks
+            ]
             rows.append({"model": model, "kl": kl.get(model), "cells": found})
     return rows
 

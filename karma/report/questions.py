@@ -32,6 +32,7 @@ from karma.report.words import SMALL, interval, listed, pvalue, several, signed
 YES, NO, MIXED, UNTOLD = "yes", "no", "mixed", "untold"
 FACTS = "factuality"
 CONTEXT = "context"
+UNEXPOSED = "unexposed"
 RIVALS = (NULL, "reply", "length")
 
 
@@ -44,23 +45,31 @@ def best_predictor(records: Records, family: list[str]) -> dict[str, Any]:
     """Does the reward that predicts karma best align best?"""
     question = "Does the reward that predicts held-out karma best also align best?"
     predicted = {v: found for v in trained(records) if (found := spearman_by_seed(records, v))}
-    both = [v for v in predicted if alignment(records, v, family)]
-    if len(both) < 2:
-        return _answer("best_predictor", question, UNTOLD, ["Fewer than two rewards have both."])
-    mean = {v: float(np.mean(list(predicted[v].values()))) for v in both}
-    best = max(both, key=lambda v: mean[v])
-    others = [v for v in both if v != best]
+    aligned = [v for v in predicted if alignment(records, v, family)]
+    if len(predicted) < 2:
+        few = ["Fewer than two of the rewards that policies were trained on predict karma."]
+        return _answer("best_predictor", question, UNTOLD, few)
+    mean = {v: float(np.mean(list(predicted[v].values()))) for v in predicted}
+    best = max(predicted, key=lambda v: mean[v])
+    others = [v for v in predicted if v != best]
     words = [f"Held-out Spearman: {', '.join(f'{v} {mean[v]:.3f}' for v in [best, *others])}."]
-    rows = _judged([_beside(records, best, v, family) for v in others])
+    lacking = [v for v in predicted if v not in aligned]
+    if lacking:
+        words.append(f"Of {listed(lacking)} no alignment is known: scores are holes.")
+    rivals = [v for v in others if v in aligned] if best in aligned else []
+    rows = _judged([_beside(records, best, v, family) for v in rivals])
     words += [f"On {listed(family)}, {_said(row)}." for row in rows]
-    verdicts = [row["verdict"] for row in rows]
-    if UNTOLD in verdicts and "worse" not in verdicts:
-        verdict = UNTOLD
-    else:
-        verdict = NO if "worse" in verdicts else YES
-    sure = _judged([_compare("", predicted[best], predicted[v]) for v in others])
-    if any(row["verdict"] != "better" for row in sure):
+    compared = _judged([_compare("", predicted[best], predicted[v]) for v in others])
+    sure = {v for v, row in zip(others, compared, strict=True) if row["verdict"] == "better"}
+    if len(sure) < len(others):
         words.append("That it is the best predictor is itself not told apart from every other.")
+    verdicts = {v: row["verdict"] for v, row in zip(rivals, rows, strict=True)}
+    if any(verdicts[v] == "worse" and v in sure for v in rivals):
+        verdict = NO
+    elif all(verdicts.get(v) == "better" and v in sure for v in others):
+        verdict = YES
+    else:
+        verdict = UNTOLD
     return _answer("best_predictor", question, verdict, words, rows)
 
 
@@ -70,6 +79,7 @@ def factuality(records: Records, family: list[str]) -> dict[str, Any]:
     question = "Does each condition lose factuality, and does the unexposed one too?"
     benchmarks = records.of_kind(FACTS)
     rows = []
+    lacking = []
     for exposure, variant in conditions(records):
         against = shift(records, exposure, variant, benchmarks)
         if against:
@@ -83,19 +93,25 @@ def factuality(records: Records, family: list[str]) -> dict[str, Any]:
                 ],
             )
             rows.append({**row, "variant": variant, "swap": _coupling(records, variant)})
+        else:
+            lacking.append(f"{exposure}/{variant}")
+    if UNEXPOSED not in {exposure for exposure, _ in conditions(records)}:
+        lacking.append(f"any {UNEXPOSED} policy")
     rows = [_gated(row) for row in _judged(rows)]
     words = [f"{listed(benchmarks)}: {_said(row)}{_probed(row)}." for row in rows]
     words = words or ["No condition has a score."]
+    if lacking:
+        words.append(f"Not compared, as there are no scores to compare: {listed(lacking)}.")
     open_rows = [row for row in rows if not row["gated"]]
     lost = sum(row["verdict"] == "worse" for row in open_rows)
     if rows and not open_rows:
         words.append("No reward is shown to pay for false jokes, so none can be blamed for a loss.")
     if not any(row["verdict"] != UNTOLD for row in open_rows):
         verdict = UNTOLD
-    elif lost == len(rows):
+    elif lost == len(rows) and not lacking:
         verdict = YES
     else:
-        verdict = MIXED if lost else NO if _none_lost(rows) else UNTOLD
+        verdict = MIXED if lost else NO if _none_lost(rows) and not lacking else UNTOLD
     return _answer("factuality", question, verdict, words, rows)
 
 
@@ -212,14 +228,14 @@ def _said(row: dict[str, Any]) -> str:
 
 
 def _coupling(records: Records, variant: str) -> dict[str, Any] | None:
-    """The swap probe of a variant over its seeds; None where it was not asked. The interval is
-    Student's, and none with fewer than five seeds."""
-    found = [
-        cell.value for name, cell in records.swaps.items() if name.rsplit("/", 1)[0] == variant
-    ]
-    if not found:
+    """The swap probe of a variant over its seeds; None where the study does not ask it. The
+    interval is Student's, and none with fewer than five seeds; no value where all are holes."""
+    asked = [name for name in records.probed if name.rsplit("/", 1)[0] == variant]
+    if not asked:
         return None
-    row = {"seeds": len(found), "value": float(np.mean(found)), "low": None, "high": None}
+    found = [records.swaps[name].value for name in asked if name in records.swaps]
+    mean = float(np.mean(found)) if found else None
+    row = {"seeds": len(found), "value": mean, "low": None, "high": None}
     if len(found) >= MIN_SEEDS:
         told = stats.t_interval(np.array(found))
         row |= {"low": told.low, "high": told.high}
@@ -240,6 +256,9 @@ def _probed(row: dict[str, Any]) -> str:
     probe = row["swap"]
     if probe is None:
         return ""
+    if not probe["seeds"]:
+        end = "; but the swap probe of {} is a hole, so nothing is concluded"
+        return end.format(row["variant"]) * row["gated"]
     if row["seeds"] < MIN_SEEDS:
         return f" (swap probe of {row['variant']} {signed(probe['value'])})"
     few = probe["seeds"] < MIN_SEEDS

@@ -162,7 +162,7 @@ def _interval(
     values = [measure(draw.astype(np.float64)[numbers]) for draw in draws]
     low, high = np.nanpercentile(values, [2.5, 97.5])
     value = measure(everything[numbers])
-    return {"value": value, "low": float(low), "high": float(high), "better": value > 0}
+    return {"value": value, "low": float(low), "high": float(high)}
 
 
 def disagreement(records: Records, resamples: int) -> list[dict[str, Any]]:

@@ -13,8 +13,7 @@ STYLES = ("-", "--", ":", "-.")
 
 
 def pareto(points: list[dict[str, Any]]) -> Figure | None:
-    """Gain on the primary benchmarks against the change in factuality; what nothing beats in both
-    is joined by a line."""
+    """Gain on the primary benchmarks against the change in factuality, with both intervals."""
     if not points:
         return None
     colour = colours([point["variant"] for point in points])
@@ -23,16 +22,17 @@ def pareto(points: list[dict[str, Any]]) -> Figure | None:
     axis = figure.subplots()
     axis.axvline(0, color="black", linewidth=0.8)
     axis.axhline(0, color="black", linewidth=0.8)
-    front = sorted((p for p in points if p["best"]), key=lambda p: float(p["primary"]))
-    axis.plot(
-        [p["primary"] for p in front], [p["factuality"] for p in front], color="#BBBBBB", zorder=1
-    )
     for point in points:
         marker = MARKERS[exposures.index(point["exposure"]) % len(MARKERS)]
-        place = (point["primary"], point["factuality"])
-        axis.plot(*place, marker, color=colour[point["variant"]], markersize=7)
-        if point["best"]:
-            axis.plot(*place, marker, fillstyle="none", color="black", markersize=12)
+        gain, facts = point["primary"], point["factuality"]
+        axis.plot(
+            gain["value"], facts["value"], marker, color=colour[point["variant"]], markersize=7
+        )
+        line: dict[str, Any] = {"color": colour[point["variant"]], "linewidth": 1.0}
+        if gain["low"] is not None:
+            axis.plot([gain["low"], gain["high"]], [facts["value"]] * 2, **line)
+        if facts["low"] is not None:
+            axis.plot([gain["value"]] * 2, [facts["low"], facts["high"]], **line)
     axis.set_xlabel("mean gain on the primary benchmarks, against the start")
     axis.set_ylabel("mean change in factuality, against the start")
     _legend(figure, points, colour, exposures)

@@ -7,7 +7,7 @@ import numpy as np
 from karma.evals import stats
 from karma.profiles import added
 from karma.report.collect import Cell, Policy, Records
-from karma.report.compare import enough
+from karma.report.compare import MIN_SEEDS, enough
 
 # The benchmark that keeps the models' own replies to held-out prompts.
 REPLIES = "replies"
@@ -86,8 +86,7 @@ def conditions(
     told = {(c["model"], c["benchmark"]): c for c in claims if c["relation"] == "start"}
     groups: dict[str, list[dict[str, Any]]] = {}
     for row in scores["rows"]:
-        parts = row["model"].split("/")
-        groups.setdefault("/".join(parts[:-1]) or parts[0], []).append(row["cells"])
+        groups.setdefault(condition(row["model"]), []).append(row["cells"])
     return [
         {
             "model": name,
@@ -102,6 +101,11 @@ def conditions(
         }
         for name, rows in groups.items()
     ]
+
+
+def condition(model: str) -> str:
+    """A model's id without its seed."""
+    return model.rpartition("/")[0] or model
 
 
 def _over_seeds(
@@ -145,31 +149,46 @@ def alarms(policy: Policy) -> list[str]:
 
 def pareto(found: list[dict[str, Any]], claims: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Each policy's (over seeds: each condition's) mean gain on the primary benchmarks against its
-    start, and its mean change in factuality; higher is better in both."""
-    rows = [row for row in claims or found if row["relation"] == "start"]
+    start, and its mean gain in factuality, each with its interval."""
+    models: dict[str, list[dict[str, Any]]] = {}
+    for row in found:
+        if row["relation"] == "start":
+            condition = f"{row['exposure']}/{row['variant']}"
+            models.setdefault(condition if claims else row["model"], []).append(row)
+    mean = _mean_over_seeds if claims else _mean
     points = []
-    for model in dict.fromkeys(row["model"] for row in rows):
-        own = [row for row in rows if row["model"] == model]
-        gain = [_up(row) for row in own if row["primary"]]
-        facts = [_up(row) for row in own if row["kind"] == "factuality"]
+    for model, rows in models.items():
+        gain = mean([row for row in rows if row["primary"]])
+        facts = mean([row for row in rows if row["kind"] == "factuality"])
         if gain and facts:
-            point = {"model": model, "exposure": own[0]["exposure"], "variant": own[0]["variant"]}
-            point |= {"primary": float(np.mean(gain)), "factuality": float(np.mean(facts))}
-            points.append(point)
-    for point in points:
-        point["best"] = not any(
-            other["primary"] >= point["primary"]
-            and other["factuality"] >= point["factuality"]
-            and (other["primary"], other["factuality"]) != (point["primary"], point["factuality"])
-            for other in points
-        )
+            point = {"model": model, "exposure": rows[0]["exposure"], "variant": rows[0]["variant"]}
+            points.append({**point, "primary": gain, "factuality": facts})
     return points
 
 
-def _up(row: dict[str, Any]) -> float:
-    """A difference in the direction that is better."""
-    value: float = row["value"]
-    return value if row["higher_is_better"] else -value
+def _mean(rows: list[dict[str, Any]]) -> dict[str, Any] | None:
+    """One policy's mean gain; benchmarks share no items, so their errors add up as squares."""
+    if not rows:
+        return None
+    values, lows, highs = (
+        np.array([row["gain"][key] for row in rows]) for key in ("value", "low", "high")
+    )
+    below, above = (float(np.linalg.norm(edge - values)) / len(rows) for edge in (lows, highs))
+    value = float(values.mean())
+    return {"value": value, "low": value - below, "high": value + above}
+
+
+def _mean_over_seeds(rows: list[dict[str, Any]]) -> dict[str, Any] | None:
+    """One condition's mean gain, over the seeds that have every benchmark; Student's interval."""
+    seeds: dict[int, list[float]] = {}
+    for row in rows:
+        seeds.setdefault(row["seed"], []).append(row["gain"]["value"])
+    benchmarks = len({row["benchmark"] for row in rows})
+    whole = [float(np.mean(values)) for values in seeds.values() if len(values) == benchmarks]
+    if len(whole) < MIN_SEEDS:
+        return None
+    told = stats.t_interval(np.array(whole))
+    return {"value": told.mean, "low": told.low, "high": told.high}
 
 
 def samples(records: Records, count: int) -> list[dict[str, Any]]:

@@ -65,10 +65,12 @@ def excludes_zero(row: dict[str, Any]) -> bool:
 
 
 def tone(row: dict[str, Any]) -> str:
-    """``up`` (better), ``down`` (worse) or nothing: only where the interval excludes zero."""
-    if not excludes_zero(row):
+    """``up`` (better), ``down`` (worse) or nothing: only where the interval excludes zero, for a
+    difference of scores that of the gain, which is not its own where a score has a best value."""
+    gain = row.get("gain", row)
+    if not excludes_zero(gain):
         return ""
-    return "up" if row["better"] else "down"
+    return "up" if gain["low"] > 0 else "down"
 
 
 def mark(row: dict[str, Any]) -> str:
