@@ -95,6 +95,27 @@ def test_gc_leaves_what_a_run_on_another_machine_has_claimed_until_that_is_over(
     assert collect(first) == {old["digest"]}
 
 
+def test_a_run_that_ends_while_gc_looks_is_seen_in_one_place_or_the_other(folder, tmp_path):
+    first, second = machine(tmp_path / "a", folder), machine(tmp_path / "b", folder)
+    old = made(first, "smoke", "old")
+    made(first, "smoke", "new")
+    second.claim([old["key"]])
+    second.set_ref("other", "base", old["key"], old["digest"])
+
+    class Late(Storage):
+        looked = 0
+
+        def names(self, folder: str) -> list[str]:
+            found = super().names(folder)
+            self.looked += folder in ("claims", "needs")
+            if self.looked == 1:
+                second.release()
+            return found
+
+    first.remote.claims._storage = Late(folder)
+    assert free(first) == []
+
+
 def test_the_claim_of_a_run_that_died_counts_for_a_day(folder, tmp_path):
     first, dead = machine(tmp_path / "a", folder), machine(tmp_path / "b", folder)
     old = made(first, "smoke", "old")
