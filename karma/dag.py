@@ -92,7 +92,7 @@ def fingerprint(node: Node, recipe: Recipe, digests: dict[str, str]) -> dict[str
         "sql": {relative(path): text_digest(path) for path in _statements(node.stage)},
         "file": {name: text_digest(PROJECT / name) for name in node.files},
         "input": digests,
-        "version": {library: minor(library) for library in stage.libraries},
+        "version": {library: minor(library) for library in node.libraries},
     }
     if stage.trained:
         document["compute"] = recipe.compute
@@ -241,6 +241,7 @@ def _overlap(recipe: Recipe, threads: dict[str, str]) -> list[Node]:
             inputs=inputs,
             config={"instructions": where if pinned(where) else "", "count": recipe.sft.count},
             job="karma.prompts.overlap:run",
+            more_libraries=("numpy",),
         )
     ]
 
@@ -323,8 +324,7 @@ def _policy(recipe: Recipe, exposure: str, variant: str, seed: int) -> Node:
         "seed": seed,
     }
     if section.algorithm == "rloo":
-        # TRL carries it, so its version can change the result.
-        config |= {"algorithm": "rloo", "replies": section.replies, "trl": minor("trl")}
+        config |= {"algorithm": "rloo", "replies": section.replies}
     return Node(
         f"policy/{exposure}/{variant}/{seed}",
         inputs={
@@ -336,6 +336,7 @@ def _policy(recipe: Recipe, exposure: str, variant: str, seed: int) -> Node:
         config=config,
         manner={"policy": section.manner()},
         job=ALGORITHMS[section.algorithm],
+        more_libraries=("trl", "datasets") if section.algorithm == "rloo" else (),
     )
 
 
@@ -442,10 +443,10 @@ def _harness(recipe: Recipe, model: str, task: str) -> Node:
             "evals": {field: settings[field] for field in ("items", "chat")},
             "benchmark": name,
             "task": Path(task).name,
-            "lm_eval": minor("lm_eval"),
             **_point(recipe, model),
         },
         job="karma.evals.harness:run",
+        more_libraries=("lm_eval", "pyyaml"),
     )
 
 
