@@ -71,8 +71,8 @@ class Worker:
         """Run a job in ``folder`` (``out/``, ``state/``, ``log.txt``); return time and memory.
 
         Raises UserError for the user's mistakes, also if the files and libraries that the job uses
-        are not as ``fingerprint`` says; StageError for anything else, also if the job takes longer than
-        ``limit`` seconds, which ends the process.
+        are not as ``fingerprint`` says; StageError for anything else, also if the job takes longer
+        than ``limit`` seconds, which ends the process.
         """
         line = json.dumps({"spec": spec, "folder": str(folder), "fingerprint": fingerprint})
         if limit is None:
@@ -325,7 +325,9 @@ def _require_unchanged(names: list[str]) -> None:
     """What is committed under a key must have been made by the code that the key stands for."""
     if names:
         raise InputError(
-            ", ".join(names), "changed since the run was planned", "Run again; what is done is kept."
+            ", ".join(names),
+            "changed since the run was planned",
+            "Run again; what is done is kept.",
         )
 
 
