@@ -127,6 +127,8 @@ def say_nothing_ran(found: Work, store: Store) -> None:
     for entry in found.plan.entries.values():
         if entry.key is not None and entry.node.id in chosen:
             store.use(dag.recipe, entry.node.id, entry.key)
+    if found.selection.whole and dag.complete:
+        store.drop_refs(dag.recipe, dag.nodes)
     store.release()
     which = "" if found.selection.whole else f" of {found.selection.words}"
     print(f"{dag.recipe}: all {len(chosen)} instances{which} are up to date; nothing ran.")

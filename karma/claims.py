@@ -3,7 +3,8 @@
     needs/<workspace>/<recipe>.json  what a recipe's instances last made or used in one workspace
     claims/<run>.json                the keys that a run at work uses, rewritten every minute
     kept/<digest>.json               what ``karma keep`` protects
-    gate.json                        the last collection: its id, and whether it is over
+    gate.json                        the last collection (at first the store): its id, and whether
+                                     it is over
 
 A run writes its claim and then looks at the gate; a collection closes the gate and then reads the
 claims. So one of the two sees the other, whichever comes first: a run that finds the gate closed
@@ -27,6 +28,7 @@ GRACE = 86_400.0  # seconds for which a run's claim counts after its last beat
 POLL = 1.0
 GATE = "gate.json"
 Document = dict[str, Any]
+OPEN: Document = {"id": "first", "over": True}  # of a store that has no gate yet
 
 
 class Claims:
@@ -38,10 +40,16 @@ class Claims:
 
     # The gate
 
-    def epoch(self) -> str:
-        """The id of the last collection; waits while one is at work."""
+    def epoch(self, make: bool = False) -> str:
+        """The id of the last collection; waits while one is at work.
+
+        With ``make`` a store without a gate gets one: one that is emptied, or replaced at its
+        address, is then another.
+        """
         while True:
             mark = self._gate()
+            if make and mark == OPEN:
+                mark = json.loads(self._storage.create(GATE, _gate(uuid.uuid4().hex, over=True)))
             if mark["over"]:
                 return str(mark["id"])
             if self._leases.holder("gc") is None and not self._gate()["over"]:
@@ -79,10 +87,10 @@ class Claims:
 
     def _gate(self) -> Document:
         data = self._storage.read(GATE)
-        return {"id": "first", "over": True} if data is None else json.loads(data)
+        return OPEN if data is None else json.loads(data)
 
     def _set_gate(self, name: str, over: bool) -> None:
-        self._storage.write(GATE, json.dumps({"id": name, "over": over}).encode())
+        self._storage.write(GATE, _gate(name, over))
 
     # Runs at work
 
@@ -103,9 +111,9 @@ class Claims:
         return [json.loads(data) for data in self._storage.read_all(fresh).values()]
 
     def lapsed(self, grace: float = GRACE) -> list[str]:
-        """The files of claims that do not count any more."""
+        """The files of claims that do not count any more, and what failed jobs printed by then."""
         now = self._storage.now()
-        names = self._storage.names("claims")
+        names = [*self._storage.names("claims"), *self._storage.names("failed")]
         return [n for n in names if now - (self._storage.modified(n) or now) >= grace]
 
     # Recipes of workspaces
@@ -137,6 +145,10 @@ class Claims:
     def unkeep(self, digest: str) -> None:
         """Protect it no longer."""
         self._storage.delete(f"kept/{digest}.json")
+
+
+def _gate(name: str, over: bool) -> bytes:
+    return json.dumps({"id": name, "over": over}).encode()
 
 
 def _needs(document: Document) -> str:

@@ -28,6 +28,7 @@ from karma.evals.catalogue import BENCHMARKS
 from karma.evals.recipe import harness_name
 from karma.fingerprint import PROJECT, code, minor, text_digest
 from karma.inputs import chosen, dump_nodes, input_nodes
+from karma.lineage.boxes import boxes
 from karma.nodes import STAGES, Extent, Node, beside, reached, relative
 from karma.policy.algorithms import ALGORITHMS
 from karma.prompts.hub import pinned
@@ -49,10 +50,6 @@ class Dag:
     nodes: dict[str, Node]
     complete: bool
     """Whether the thread ranges are known, so that nothing more will appear."""
-
-    def consumers(self, node: str) -> list[str]:
-        """The ids of the nodes that read ``node``."""
-        return [other.id for other in self.nodes.values() if node in other.inputs.values()]
 
 
 def build(name: str, recipe: Recipe, extents: dict[str, Extent] | None = None) -> Dag:
@@ -93,7 +90,7 @@ def fingerprint(node: Node, recipe: Recipe, digests: dict[str, str]) -> dict[str
         "sql": {relative(path): text_digest(path) for path in _statements(node.stage)},
         "file": {name: text_digest(PROJECT / name) for name in node.files},
         "input": digests,
-        "version": {library: minor(library) for library in stage.libraries},
+        "version": {library: minor(library) for library in node.libraries},
     }
     if stage.trained:
         document["compute"] = recipe.compute
@@ -242,6 +239,7 @@ def _overlap(recipe: Recipe, threads: dict[str, str]) -> list[Node]:
             inputs=inputs,
             config={"instructions": where if pinned(where) else "", "count": recipe.sft.count},
             job="karma.prompts.overlap:run",
+            more_libraries=("numpy",),
         )
     ]
 
@@ -324,8 +322,7 @@ def _policy(recipe: Recipe, exposure: str, variant: str, seed: int) -> Node:
         "seed": seed,
     }
     if section.algorithm == "rloo":
-        # TRL carries it, so its version can change the result.
-        config |= {"algorithm": "rloo", "replies": section.replies, "trl": minor("trl")}
+        config |= {"algorithm": "rloo", "replies": section.replies}
     return Node(
         f"policy/{exposure}/{variant}/{seed}",
         inputs={
@@ -337,6 +334,7 @@ def _policy(recipe: Recipe, exposure: str, variant: str, seed: int) -> Node:
         config=config,
         manner={"policy": section.manner()},
         job=ALGORITHMS[section.algorithm],
+        more_libraries=("trl", "datasets") if section.algorithm == "rloo" else (),
     )
 
 
@@ -443,10 +441,10 @@ def _harness(recipe: Recipe, model: str, task: str) -> Node:
             "evals": {field: settings[field] for field in ("items", "chat")},
             "benchmark": name,
             "task": Path(task).name,
-            "lm_eval": minor("lm_eval"),
             **_point(recipe, model),
         },
         job="karma.evals.harness:run",
+        more_libraries=("lm_eval", "pyyaml"),
     )
 
 
@@ -456,6 +454,7 @@ def _report(recipe: Recipe, nodes: list[Node], threads: dict[str, str]) -> Node:
     swaps = [n.id for n in nodes if n.id.endswith(f"/{SWAP}")]
     evals = [n for n in nodes if n.stage == "evals" and n.id not in swaps]
     asked = list(dict.fromkeys(n.id.rsplit("/", 1)[1] for n in evals))
+    used = _used([*nodes, Node("report", inputs=inputs)])
     # How to run, and what MLflow is told, is no part of what was found.
     whole = recipe.result("slots", "time_limits", "pools", "gates", "registry")
     return Node(
@@ -471,33 +470,11 @@ def _report(recipe: Recipe, nodes: list[Node], threads: dict[str, str]) -> Node:
             "unasked": [n for n in BENCHMARKS if n not in (*asked, "fit")],
             "rewards": [n.id.removeprefix("reward/") for n in nodes if n.stage == "reward"],
             "versions": {name: minor(name) for s in STAGES.values() for name in s.libraries},
-            "lineage": _drawn(nodes, inputs),
+            "lineage": boxes(n for n in nodes if n.id in used),
         },
         job=STAGES["report"].job,
         files=beside("karma/report"),
     )
-
-
-def _drawn(nodes: list[Node], inputs: dict[str, str]) -> list[dict[str, Any]]:
-    """The graph as the report draws it: seeds and ranges of one kind are one box."""
-    boxes: dict[str, dict[str, Any]] = {}
-    used = _used([*nodes, Node("report", inputs=inputs)])
-    for node in (node for node in nodes if node.id in used):
-        box = boxes.setdefault(_kind(node.id), {"name": _kind(node.id), "count": 0, "from": []})
-        box["count"] += 1
-        above = {_kind(name) for name in node.inputs.values()} - {box["name"]}
-        box["from"] = sorted({*box["from"], *above})
-    return list(boxes.values())
-
-
-def _kind(instance: str) -> str:
-    """An instance's id without what tells it from others of its kind."""
-    stage, *parts = instance.split("/")
-    if stage == "evals":
-        return f"evals/{parts[-1]}"
-    if stage in ("sft", "reward", "policy"):
-        return "/".join([stage, *parts[:-1]])
-    return instance if stage in ("prompts", "labels") else stage
 
 
 def find(dag: Dag, instance: str) -> Node:

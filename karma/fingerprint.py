@@ -25,6 +25,8 @@ from typing import Any, TypedDict
 from karma.store import canonical, sha256
 
 PROJECT = Path(__file__).parents[1]
+# What of a fingerprint a machine can look up by itself.
+HERE = ("code", "sql", "file", "version")
 DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 
 
@@ -68,6 +70,10 @@ def _leaves(value: Any, path: str, top: bool = True) -> dict[str, Any]:
 @cache
 def minor(library: str) -> str:
     """A library's version to the minor level: ``2.13`` of ``2.13.0``."""
+    return _minor(library)
+
+
+def _minor(library: str) -> str:
     return ".".join(version(library).split(".")[:2])
 
 
@@ -77,18 +83,16 @@ def text_digest(path: Path) -> str:
     return sha256(path)
 
 
-def edited(document: dict[str, Any], kinds: tuple[str, ...] = ("code", "sql", "file")) -> list[str]:
-    """What of the project's own files is no longer as the fingerprint ``document`` says.
+def changed(document: dict[str, Any], kinds: tuple[str, ...] = HERE) -> list[str]:
+    """What of the project's files and libraries is no longer as the fingerprint ``document`` says.
 
-    Reads the disk anew, whatever was digested before; a module that only got another comment is
-    not edited.
+    Reads the disk anew, whatever was looked up before; a module that only got another comment has
+    not changed.
     """
     return [cause["what"] for cause in differences(document, here(document, kinds))]
 
 
-def here(
-    document: dict[str, Any], kinds: tuple[str, ...] = ("code", "sql", "file", "version")
-) -> dict[str, Any]:
+def here(document: dict[str, Any], kinds: tuple[str, ...] = HERE) -> dict[str, Any]:
     """The fingerprint ``document`` with what is on this machine in place of ``kinds``; None stands
     for a file or a library that is not there."""
     now = {kind: {name: _now(kind, name) for name in document.get(kind, {})} for kind in kinds}
@@ -99,7 +103,7 @@ def _now(kind: str, name: str) -> str | None:
     """What a fingerprint made here and now says of a module, file or library."""
     if kind == "version":
         try:
-            return minor(name)
+            return _minor(name)
         except PackageNotFoundError:
             return None
     path = _file(name) if kind == "code" else PROJECT / name

@@ -94,11 +94,18 @@ class Node:
     """Modules that its job loads by name, beyond those that the job imports."""
     files: tuple[str, ...] = ()
     """Other files of the project that it opens, relative to the project."""
+    more_libraries: tuple[str, ...] = ()
+    """Those that can change its result, beyond those of all of its stage."""
 
     @property
     def stage(self) -> str:
         """The stage's word."""
         return self.id.split("/")[0]
+
+    @property
+    def libraries(self) -> tuple[str, ...]:
+        """The libraries whose version can change its result."""
+        return (*STAGES[self.stage].libraries, *self.more_libraries)
 
     @property
     def job_config(self) -> dict[str, Any]:

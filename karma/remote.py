@@ -72,7 +72,7 @@ class Remote:
 
     def look_again(self) -> bool:
         """Wait while ``karma gc`` removes; False if what was listed before has to be again."""
-        now = self.claims.epoch()
+        now = self.claims.epoch(make=True)
         with self._lock:
             before, self._epoch = self._epoch, now
             if before != now:
@@ -157,11 +157,12 @@ class Remote:
 
         One that stands although its artefact is gone is replaced.
         """
-        self.epoch()
         while True:
+            before = self.epoch()
             standing = self._share(record, folder)
             # A collection may have begun before the record stood, and taken what it points to.
-            if self.look_again():
+            self.look_again()
+            if self.epoch() == before:
                 break
         with self._lock:
             self._records[record["key"]] = standing
@@ -229,7 +230,9 @@ class Remote:
         """Copy an artefact there, its manifest last, unless it is there; and its logs."""
         lost = digest in self._lost
         there = set() if lost else set(self.storage.names(f"objects/{digest}"))
-        whole = _manifest(digest) in there
+        manifest = (folder / "manifest.json").read_bytes()
+        files = {f"objects/{digest}/{name}" for name in ("manifest.json", *json.loads(manifest))}
+        whole = files <= there
         for path in sorted(folder.rglob("*")):
             name = path.relative_to(folder).as_posix()
             wanted = name.startswith("log/") or not whole
@@ -238,7 +241,7 @@ class Remote:
                 if not (name.startswith("log/") and remote in there):
                     self.storage.upload(path, remote)
         if not whole:
-            self.storage.write(_manifest(digest), (folder / "manifest.json").read_bytes())
+            self.storage.write(_manifest(digest), manifest)
         with self._lock:
             self._lost.discard(digest)
             if self._objects is not None:
@@ -253,6 +256,7 @@ class Remote:
         """
         self.storage.delete_all(_record(stage, key) for stage, key in records)
         self.storage.delete_all(f"runs/{key}.json" for _, key in records)
+        self.storage.delete_all(f"failed/{key}.txt" for _, key in records)
         self.take(digests)
 
     def take(self, digests: list[str]) -> None:

@@ -26,7 +26,7 @@ from karma.errors import SharedStoreError
 from karma.lease import HeldError, myself
 from karma.lineage.known import refs, uses
 from karma.remote import Remote, connect
-from karma.store import Store, read_json, sync_files, write_atomically
+from karma.store import NOTES, Store, read_json, sync_files, write_atomically
 
 POLL = 2.0  # seconds between looks at a key that another machine works on
 BEAT = 60.0  # seconds between two times that a run tells the store that it is at work
@@ -61,8 +61,9 @@ class SharedStore(Store):
             return True
         if not self.remote.holds(digest):
             return False
-        with self.lock(f"object-{digest}", lambda _: None):
-            folder = self.root / "scratch" / f"fetched-{digest[:16]}"
+        name = f"object-{digest}"  # karma gc looks for the lock by the name of the folder
+        with self.lock(name, lambda _: None):
+            folder = self.root / "scratch" / name
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir(parents=True)
             if not self.here(digest) and self.remote.download(digest, folder):
@@ -103,6 +104,8 @@ class SharedStore(Store):
         elif standing == mine:
             return mine  # it has no files to share
         if standing != mine:
+            if mine is not None and mine["digest"] != standing["digest"]:
+                self._set_aside(stage, mine)
             self._write_record(standing)
         note.parent.mkdir(parents=True, exist_ok=True)
         note.touch()
@@ -203,7 +206,8 @@ class SharedStore(Store):
 
     def forget(self, recipe: str) -> None:
         """A recipe of this workspace needs nothing any more."""
-        shutil.rmtree(self.root / "refs" / recipe, ignore_errors=True)
+        for notes in NOTES:
+            shutil.rmtree(self.root / notes / recipe, ignore_errors=True)
 
     def name(self) -> str:
         """By which stores know this workspace; a copy of its folder is another one."""

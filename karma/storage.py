@@ -31,6 +31,8 @@ class Storage:
     """The files below ``url``, by their relative names. Every method may raise SharedStoreError."""
 
     def __init__(self, url: str) -> None:
+        if "://" not in url:
+            url = str(Path(url).expanduser().absolute())  # one folder, one address
         self.address = public(url)
         if USER.search(url):
             raise SharedStoreError(
@@ -136,11 +138,15 @@ class Storage:
         def once() -> bytes:
             try:
                 self._write(name, data, new=True)
-            except Exception:
+            except Exception as error:
                 # It may stand: another's, or one's own whose answer was lost.
-                if not self._files.exists(self._path(name)):
-                    raise
-                return bytes(self._files.cat_file(self._path(name), start=0))
+                try:
+                    return bytes(self._files.cat_file(self._path(name), start=0))
+                except FileNotFoundError:
+                    if isinstance(error, FileExistsError | FileNotFoundError):
+                        # It or its folder was removed just now; this is tried again.
+                        raise ConnectionError(f"{name} comes and goes") from error
+                    raise error from None
             return data
 
         return self._patiently("write", once)

@@ -15,7 +15,8 @@ Layout below the root (the workspace):
     outbox/                        what MLflow has not been told yet
     registry/<recipe>.json         what MLflow's registry was told last to hold of a recipe
     open/<run>/                    a run that goes on: what MLflow will be told once it is done
-    locks/                         one file a key, held with flock while its job runs
+    locks/                         one file per key, held with flock while its job runs, and one per
+                                   object while that is put in its place
     sources.json                   digests of input files, by path, size, mtime and inode
 
 Commit is atomic: the job's folder is hashed, synced and renamed to its digest, and only then is the
@@ -32,13 +33,15 @@ import os
 import shutil
 import socket
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 from karma.errors import WorkspaceError
 from karma.locks import try_lock
+
+NOTES = ("refs", "tries", "uses")  # by recipe
 
 
 def canonical(document: Any) -> bytes:
@@ -115,6 +118,7 @@ class Store:
 
     def __init__(self, root: Path) -> None:
         self.root = root.absolute()
+        self._parsed: tuple[list[int], dict[str, Any]] | None = None
 
     def create(self) -> None:
         """Make the folders. Raises WorkspaceError if the workspace cannot be written."""
@@ -215,7 +219,8 @@ class Store:
         (out / "manifest.json").write_bytes(canonical(files))
         sync_files(out)
         record = {"stage": stage, "key": key, "digest": digest, "files": files, **facts}
-        with self.held():  # an object that no record points to yet is no rubbish
+        # Another key may just make the same bytes; an object without a record yet is no rubbish.
+        with self.lock(f"object-{digest}", lambda _: None), self.held():
             self._place(out, digest, key)
             # As far as it is known here: other machines are asked when it is shared.
             standing = self.own_record(stage, key)
@@ -392,6 +397,14 @@ class Store:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
 
+    def drop_refs(self, recipe: str, but: Collection[str]) -> None:
+        """Forget what instances of a recipe last made or tried, ``but`` for those that it has."""
+        for notes in ("refs", "tries"):
+            folder = self.root / notes / recipe
+            for path in list(folder.rglob("*.json")):
+                if path.relative_to(folder).with_suffix("").as_posix() not in but:
+                    path.unlink(missing_ok=True)
+
     def last_try(self, recipe: str, instance: str) -> str | None:
         """The key that an instance was last run under, finished or not."""
         document = read_json(self.root / "tries" / recipe / f"{instance}.json")
@@ -433,7 +446,7 @@ class Store:
 
         A file is the same while its size, mtime and inode are. Raises FileNotFoundError.
         """
-        entry = (read_json(self.root / "sources.json") or {}).get(str(path.absolute()))
+        entry = self._sources().get(str(path.absolute()))
         return entry["sha256"] if entry and entry["stat"] == _stat(path) else None
 
     def hash_source(self, path: Path) -> str:
@@ -446,10 +459,21 @@ class Store:
         if _stat(path) != before:
             raise WorkspaceError(str(path), "it changed while it was read", "Run again.")
         with self.lock("sources", lambda _: None):
-            entries = read_json(self.root / "sources.json") or {}
-            entries[str(path.absolute())] = {"stat": before, "sha256": digest}
+            entries = {**self._sources(), str(path.absolute()): {"stat": before, "sha256": digest}}
             write_atomically(self.root / "sources.json", json.dumps(entries, indent=1).encode())
         return digest
+
+    def _sources(self) -> dict[str, Any]:
+        """What is known of input files, parsed once for as long as its file stays as it is."""
+        path = self.root / "sources.json"
+        try:
+            found = _stat(path)
+        except OSError:
+            return read_json(path) or {}
+        parsed = self._parsed
+        if parsed is None or parsed[0] != found:
+            self._parsed = parsed = found, read_json(path) or {}
+        return parsed[1]
 
 
 def _stat(path: Path) -> list[int]:

@@ -28,7 +28,7 @@ from typing import Any, BinaryIO
 from karma import jobs
 from karma.cards import Card
 from karma.errors import InputError, StageError, ToldError, UserError
-from karma.fingerprint import edited
+from karma.fingerprint import changed
 
 # Before torch is imported: a thread that waits must not spin.
 ENVIRONMENT = {
@@ -70,9 +70,9 @@ class Worker:
     ) -> dict[str, Any]:
         """Run a job in ``folder`` (``out/``, ``state/``, ``log.txt``); return time and memory.
 
-        Raises UserError for the user's mistakes, also if the project's files that the job uses are
-        not as ``fingerprint`` says; StageError for anything else, also if the job takes longer than
-        ``limit`` seconds, which ends the process.
+        Raises UserError for the user's mistakes, also if the files and libraries that the job uses
+        are not as ``fingerprint`` says; StageError for anything else, also if the job takes longer
+        than ``limit`` seconds, which ends the process.
         """
         line = json.dumps({"spec": spec, "folder": str(folder), "fingerprint": fingerprint})
         if limit is None:
@@ -293,10 +293,10 @@ def _perform(
     Path("/proc/self/clear_refs").write_text("5")  # the peak of memory starts anew
     wall, processor = time.monotonic(), time.process_time()
     try:
-        _require_unedited(edited(fingerprint))
+        _require_unchanged(changed(fingerprint))
         jobs.call(spec, folder / "out", folder / "state", report)
-        # Modules were imported at the start; statements and lists are read as the job goes.
-        _require_unedited(edited(fingerprint, ("sql", "file")))
+        # Our modules were imported at the start; the rest may be read as the job goes.
+        _require_unchanged(changed(fingerprint, ("sql", "file", "version")))
     except UserError as error:
         print(f"error: {error}")
         return {"type": "error", "user": True, "message": str(error)}
@@ -321,11 +321,13 @@ def keep_log(folder: Path) -> None:
     (folder / "log.txt").rename(log / "output.txt")
 
 
-def _require_unedited(names: list[str]) -> None:
+def _require_unchanged(names: list[str]) -> None:
     """What is committed under a key must have been made by the code that the key stands for."""
     if names:
         raise InputError(
-            ", ".join(names), "edited since the run was planned", "Run again; what is done is kept."
+            ", ".join(names),
+            "changed since the run was planned",
+            "Run again; what is done is kept.",
         )
 
 

@@ -11,10 +11,10 @@ started twice. A job outlives the pipeline run that asked for it, unless that wa
 cancelled: what it commits is there for the next one.
 """
 
+import hashlib
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from pathlib import Path
 from typing import Any, NoReturn
 from uuid import UUID
 
@@ -27,7 +27,7 @@ from karma.errors import InputError, RecipeError, SharedStoreError, StageError, 
 from karma.lease import HeldError
 from karma.pooled import Request
 from karma.shared import SharedStore
-from karma.store import Store
+from karma.store import Store, canonical
 from tasks.client import asking
 
 FLOW = "karma-job"
@@ -58,8 +58,7 @@ class Jobs:
         self._store = store
         self._say = say
         self._started: dict[str, UUID] = {}
-        address = store.remote.address
-        self._address = address if "://" in address else str(Path(address).absolute())
+        self._address = store.remote.address
         for pool in sorted(set(pools.values())):
             self._deployment(pool)
 
@@ -100,9 +99,10 @@ class Jobs:
             return
         with asking() as client:
             for flow_run in list(self._started.values()):
-                state = client.read_flow_run(flow_run).state
-                if state is not None and state.type in OPEN:
-                    client.set_flow_run_state(flow_run, Cancelling(message="the run was ended"))
+                with suppress(ObjectNotFound):  # somebody has deleted it
+                    state = client.read_flow_run(flow_run).state
+                    if state is not None and state.type in OPEN:
+                        client.set_flow_run_state(flow_run, Cancelling(message="the run was ended"))
 
     def _once(self, request: Request, started: Callable[[], None]) -> dict[str, Any]:
         """Start a job, or join the one that goes on, and wait. Raises LostError if it is lost."""
@@ -163,8 +163,8 @@ class Jobs:
                 parameters={"request": request.model_dump(mode="json"), "store": self._address},
                 name=request.instance,
                 tags=["karma", tag],
-                # Two that start it at once get the same run.
-                idempotency_key=f"{request.key} {len(known)}",
+                # Two that start it at once get the same run. Not their number: some may be deleted.
+                idempotency_key=f"{request.key} {_digest(known)}",
             )
         self._started[request.key] = made.id
         self._say(f"{request.instance} waits for a worker of pool {request.pool}")
@@ -181,6 +181,11 @@ class Jobs:
             client.set_flow_run_state(flow_run, crashed, force=True)
         with suppress(HeldError), self._store.lease(stage, key):
             pass
+
+
+def _digest(known: list[FlowRun]) -> str:
+    """The same for the same runs only."""
+    return hashlib.sha256(canonical(sorted(str(run.id) for run in known))).hexdigest()
 
 
 def _waits(found: FlowRun) -> bool:

@@ -260,6 +260,8 @@ def _restore(run: Run, node: Node) -> None:
     if node.source:
         for name in node.inputs.values():
             _restore(run, run.dag.nodes[name])
+        if node.inputs:  # made again, it may be of other bytes
+            run.outcomes[node.id] = _source(run, node)
     elif not run.store.fetch(run.outcomes[node.id].digest):
         run.console.say(f"{node.id}: its files are gone from the store and are made again")
         run.outcomes[node.id] = outcome = _build(run, node)

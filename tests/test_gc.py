@@ -15,6 +15,7 @@ from karma.recipe import load
 from karma.store import Store
 from karma.upkeep import gc, keep
 from karma.upkeep.holdings import Holdings, Item
+from karma.upkeep.needed import roots
 from karma.upkeep.verify import verify
 from tests.filled import SMOKE, fill
 from tests.small import karma
@@ -124,6 +125,27 @@ def test_artefacts_without_a_record_and_tries_that_did_not_end_are_listed(filled
     assert sorted(p.name for p in (filled.root / "scratch").iterdir()) == ["at-work", "tried"]
 
 
+def test_checkpoints_and_notes_of_a_forgotten_recipe_go_with_it(filled):
+    filled.begin("tried")
+    filled.set_try("other", "labels", "tried")
+    assert listed(filled) == []
+    gc.remove(filled, listed(filled, "other"), ("other",))
+    assert list((filled.root / "scratch").iterdir()) == []
+    assert filled.recipes() == ["smoke"]
+
+
+def test_what_only_a_dropped_instance_made_is_needed_until_a_whole_run_without_it(filled):
+    fewer = "policy.variants=[context]"
+    build(filled, "smoke", fewer)
+    assert instances(listed(filled)) == {"report"}
+    ran = karma("run", str(SMOKE), "--set", fewer, workspace=filled.root)
+    assert "up to date; nothing ran" in ran.stdout
+    assert {"policy/reddit/random/0", "evals/policy/reddit/random/0/humor"} < instances(
+        listed(filled)
+    )
+    assert filled.ref("smoke", "policy/reddit/context/0") is not None
+
+
 def open_run(store: Store) -> Journal:
     journal = Journal(store, "a" * 32, print)
     entry = {"kind": "parent", "keys": []}
@@ -143,6 +165,17 @@ def test_what_a_run_at_work_uses_stays_though_no_reference_points_to_it(changed)
     (changed.root / "outbox").rename(changed.root / "sent")
     (changed.root / "outbox").mkdir()
     assert old.key in {item.key for item in listed(changed)}
+
+
+def test_a_run_that_ends_while_gc_looks_is_seen_in_one_place_or_the_other(changed):
+    old = next(i for i in listed(changed) if i.instance == "policy/reddit/context/0")
+    journal = open_run(changed)
+    journal.use(old.key)
+    looked = roots(changed)
+    seen = [next(looked)]
+    changed.set_ref("other", old.instance, old.key, old.digest)
+    journal.close({"kind": "end", "keys": []})
+    assert old.key in {key for key, _ in [*seen, *looked]}
 
 
 def _work(root: Path) -> None:

@@ -110,6 +110,9 @@ def test_a_task_that_would_run_code_or_leaves_something_out_is_refused(task):
     task.write_text("include: other.yaml\ntask: x\n")
     with pytest.raises(InputError, match="not one whole task"):
         task_file.read(task)
+    task.write_text(TASK.replace("little.jsonl", str(task.with_suffix(".jsonl"))))
+    with pytest.raises(InputError, match="has an absolute path"):
+        task_file.read(task)
     for wrong in (("a b",), ("arc_easy", "arc_easy")):
         with pytest.raises(ValidationError):
             EvalsRecipe(data="world", lm_eval=wrong)

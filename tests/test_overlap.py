@@ -86,7 +86,8 @@ def test_nothing_that_is_trained_depends_on_the_comparison():
     recipe = load(SMOKE, [])
     names = [n for n in dag.build("smoke", recipe).nodes if n.startswith("dumps/")]
     made = dag.build("smoke", recipe, dict.fromkeys(names, extent))
-    assert made.consumers(dag.OVERLAP) == ["report"]
+    readers = [n.id for n in made.nodes.values() if dag.OVERLAP in n.inputs.values()]
+    assert readers == ["report"]
     assert "source/base_text" in made.nodes[dag.OVERLAP].inputs.values()
     assert {f"threads/{span}" for span in RANGES} <= {*made.nodes[dag.OVERLAP].inputs.values()}
 

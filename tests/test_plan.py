@@ -1,6 +1,7 @@
 """The plan: what is stale and why, from the store alone."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ from karma.evals.catalogue import BENCHMARKS
 from karma.plan import FAILED, FRESH, MISSING, PENDING, STALE, plan
 from karma.recipe import load
 from karma.store import Store
+from karma.world.recipe import COMMENTS
 from tests.filled import RANGES, SMOKE, fill
 
 
@@ -232,17 +234,40 @@ def test_what_a_backbones_folder_holds_counts_and_not_where_it_lies(filled, tmp_
     assert key(one) != key(two)
 
 
-def test_every_library_that_a_stage_imports_is_in_its_key():
+def test_an_input_from_a_world_that_is_made_again_with_other_bytes_has_their_digest(
+    store, monkeypatch
+):
+    from tasks.stage import Run, _restore, bring_up_to_date
+    from tests.test_shared import Quiet
+
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1]))
+    recipe = load(SMOKE, ["world.threads=20", "world.texts=20"])
+    fill(store, "smoke", recipe)
+    run = Run(plan("smoke", recipe, store).dag, store, Quiet())
+    for name in ("world", "source/RC_2023-01.zst"):
+        bring_up_to_date(run, name)
+    before = run.outcomes["source/RC_2023-01.zst"].digest
+    shutil.rmtree(store.path(run.outcomes["world"].digest))
+    _restore(run, run.dag.nodes["source/RC_2023-01.zst"])
+    run.close()
+    files = store.record("world", run.outcomes["world"].key)["files"]
+    now = run.outcomes["source/RC_2023-01.zst"].digest
+    assert now == files[COMMENTS]["sha256"] != before
+
+
+def test_every_library_that_a_job_imports_is_in_its_key():
     distributions = {"sklearn": "scikit-learn", "yaml": "pyyaml"}
-    for name, stage in dag.STAGES.items():
-        roots = [stage.job.split(":")[0]]
-        if name == "evals":
-            roots += [benchmark.module for benchmark in BENCHMARKS.values()]
-        modules = {module for root in roots for module in fingerprint.code(root)}
+    other = ["policy.algorithm=rloo", "policy.vf_coef=0.1", "evals.lm_eval=[arc_easy]"]
+    recipes = load(SMOKE, []), load(SMOKE, other)
+    nodes = [n for recipe in recipes for n in dag.build("smoke", recipe).nodes.values()]
+    jobs = {node.job.split(":")[0]: node for node in nodes if node.source is None}
+    jobs |= {benchmark.module: jobs["karma.evals.job"] for benchmark in BENCHMARKS.values()}
+    for root, node in jobs.items():
+        modules = fingerprint.code(root)
         imported = {i.split(".")[0] for module in modules for i in _imports(module)}
         foreign = imported - sys.stdlib_module_names - {"karma", "pydantic"}
-        lacking = {distributions.get(i, i) for i in foreign} - set(stage.libraries)
-        assert not lacking, f"{name} does not declare {lacking}"
+        lacking = {distributions.get(i, i) for i in foreign} - set(node.libraries)
+        assert not lacking, f"{node.id} does not declare {lacking}"
 
 
 def _imports(module: str) -> frozenset[str]:

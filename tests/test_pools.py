@@ -2,9 +2,10 @@
 
 import json
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
-from prefect.client.schemas.objects import State
+from prefect.client.schemas.objects import FlowRun, State
 from prefect.states import Cancelled, Completed, Crashed, Failed
 
 from karma import history
@@ -18,7 +19,7 @@ from karma.recipe import load
 from karma.shared import SharedStore
 from karma.storage import Storage
 from tasks import entries
-from tasks.pools import AWAY, FAILED, HELD, REFUSED, Jobs, LostError, _ended
+from tasks.pools import AWAY, FAILED, HELD, REFUSED, Jobs, LostError, _digest, _ended
 from tasks.stage import Run, _artefact, bring_up_to_date
 from tests.filled import SMOKE
 from tests.test_shared import Quiet, machine
@@ -124,6 +125,12 @@ def test_a_worker_that_sees_another_store_says_so(tmp_path, url):
 def test_what_can_pass_is_tried_again_and_what_cannot_is_not(state, error):
     with pytest.raises(error):
         _ended(state)
+
+
+def test_a_job_is_asked_for_anew_although_an_earlier_run_of_it_was_deleted():
+    first, second = (FlowRun(flow_id=uuid4()) for _ in range(2))
+    assert _digest([first, second]) == _digest([second, first])
+    assert _digest([second]) != _digest([first])
 
 
 def test_pools_without_a_store_that_workers_see_are_refused(store):

@@ -287,9 +287,9 @@ def test_a_cell_of_rloo_is_another_one_and_keeps_what_it_uses():
     assert node.job == ALGORITHMS["rloo"]
     assert node.config["algorithm"] == "rloo"
     assert not set(UNUSED["rloo"]) & set(node.config["policy"])
-    assert "trl" in node.config
-    modules = fingerprint(node, dag.settings, dict.fromkeys(node.inputs, ""))["code"]
-    assert "karma.policy.rloo" in modules
+    document = fingerprint(node, dag.settings, dict.fromkeys(node.inputs, ""))
+    assert "trl" in document["version"]
+    assert "karma.policy.rloo" in document["code"]
     # Nothing but policies and what follows is another one.
     ppo = build("smoke", load(SMOKE, []))
     other = {name for name, node in dag.nodes.items() if node.config != ppo.nodes[name].config}

@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -20,6 +21,8 @@ from karma.remote import Remote
 from karma.shared import SharedStore, open_store
 from karma.storage import Storage
 from karma.store import Store
+from karma.upkeep import gc
+from karma.upkeep.holdings import Holdings
 from tests.filled import SMOKE, fill
 from tests.s3 import BUCKET
 from tests.serving import REFUSED
@@ -70,6 +73,61 @@ def test_of_two_that_commit_one_key_the_first_stands_on_both(url, tmp_path):
     first = build(here, "k", {"a.txt": "one"})
     assert build(there, "k", {"a.txt": "another"}) == first
     assert Store(there.root).record("base", "k") == first
+
+
+def test_gc_of_the_workspace_leaves_what_is_coming_down_alone(tmp_path):
+    url = f"file://{tmp_path}/shared"
+    record = build(machine(tmp_path / "a", url), "k", {"a.txt": "one", "b.txt": "two"})
+    other = machine(tmp_path / "b", url)
+
+    class Watched(Storage):
+        def download(self, name: str, path: Path) -> None:
+            local = Store(other.root)
+            assert gc.remove(local, Holdings(local).unneeded()) == []
+            super().download(name, path)
+
+    other.remote.storage = Watched(url)
+    assert other.fetch(record["digest"])
+
+
+def test_a_store_that_was_emptied_is_filled_again(tmp_path):
+    url = str(tmp_path / "shared")
+    for _ in range(2):
+        store = machine(tmp_path / "a", url)
+        store.claim(["k"])
+        record = store.own_record("base", "k") or build(store, "k", {"a.txt": "one"})
+        store.share(record)
+        store.release()
+        assert Storage(url).exists("records/base/k.json")
+        shutil.rmtree(url)
+
+
+def test_a_folder_is_one_store_however_it_is_named(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert Storage("shared").address == str(tmp_path / "shared")
+
+
+def test_a_record_that_another_machines_replaces_is_kept_beside_it(url, tmp_path):
+    here = machine(tmp_path / "a", url)
+    first = build(machine(tmp_path / "b", url), "k", {"a.txt": "one"})
+    assert here.remote.epoch()  # what comes now was not listed
+    mine = build(Store(here.root), "k", {"a.txt": "another"})
+    assert here.share(mine) == first
+    assert {r["digest"] for r in Store(here.root).records()} == {mine["digest"], first["digest"]}
+
+
+def test_a_lease_that_is_let_go_as_another_asks_for_it_can_be_had(tmp_path):
+    class Late(Storage):
+        def _write(self, name: str, data: bytes, new: bool) -> None:
+            try:
+                super()._write(name, data, new)
+            except FileExistsError:
+                self.delete(name)  # its holder lets go just now
+                raise
+
+    storage = Late(str(tmp_path))
+    storage.write("leases/k/000001", b"another's")
+    assert storage.create("leases/k/000001", b"mine") == b"mine"
 
 
 def test_a_workspace_from_before_the_store_is_shared_unless_another_was_first(url, tmp_path):

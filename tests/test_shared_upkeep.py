@@ -95,6 +95,27 @@ def test_gc_leaves_what_a_run_on_another_machine_has_claimed_until_that_is_over(
     assert collect(first) == {old["digest"]}
 
 
+def test_a_run_that_ends_while_gc_looks_is_seen_in_one_place_or_the_other(folder, tmp_path):
+    first, second = machine(tmp_path / "a", folder), machine(tmp_path / "b", folder)
+    old = made(first, "smoke", "old")
+    made(first, "smoke", "new")
+    second.claim([old["key"]])
+    second.set_ref("other", "base", old["key"], old["digest"])
+
+    class Late(Storage):
+        looked = 0
+
+        def names(self, folder: str) -> list[str]:
+            found = super().names(folder)
+            self.looked += folder in ("claims", "needs")
+            if self.looked == 1:
+                second.release()
+            return found
+
+    first.remote.claims._storage = Late(folder)
+    assert free(first) == []
+
+
 def test_the_claim_of_a_run_that_died_counts_for_a_day(folder, tmp_path):
     first, dead = machine(tmp_path / "a", folder), machine(tmp_path / "b", folder)
     old = made(first, "smoke", "old")
@@ -166,6 +187,40 @@ def test_what_gc_took_while_the_same_bytes_were_committed_is_uploaded_again(url,
     assert there(first, record) == (True, True)
     third = machine(tmp_path / "c", url)
     assert third.fetch(record["digest"])
+
+
+def test_what_gc_took_in_the_middle_of_an_upload_is_uploaded_again(folder, tmp_path):
+    first, second = machine(tmp_path / "a", folder), machine(tmp_path / "b", folder)
+    old = made(first, "smoke", "old")
+    made(first, "smoke", "new")
+    taken: list[set[str]] = []
+
+    class Late(Storage):
+        def create(self, name: str, data: bytes) -> bytes:
+            if name.startswith("records/") and not taken:
+                taken.append(collect(first))
+                # Another machine has begun to upload it; another thread has looked at the gate.
+                manifest = (second.path(old["digest"]) / "manifest.json").read_bytes()
+                self.write(f"objects/{old['digest']}/manifest.json", manifest)
+                second.claim(["other"])
+            return super().create(name, data)
+
+    second.claim(["k"])
+    second.remote.storage = Late(folder)
+    (second.begin("k") / "out" / "a.txt").write_text("old")
+    record = second.commit("base", "k", {"fingerprint": {}})
+    assert taken == [{old["digest"]}] == [{record["digest"]}]
+    second.release()
+    assert machine(tmp_path / "c", folder).fetch(record["digest"])
+
+
+def test_what_failed_jobs_printed_goes_with_the_claims_of_dead_runs(folder, tmp_path):
+    store = machine(tmp_path / "a", folder)
+    store.remote.set_failed("k", b"a row of an author's")
+    remove(store, [])
+    assert store.remote.failed("k") is not None
+    remove(store, [], grace=0.0)
+    assert store.remote.failed("k") is None
 
 
 def test_a_workspace_shares_again_what_gc_took_when_it_uses_it_again(url, tmp_path):

@@ -1,12 +1,15 @@
 """The store: commits are whole or not there, and content decides what an artefact is called."""
 
+import json
 import multiprocessing
 import os
 import resource
 import signal
 import subprocess
 import sys
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -46,6 +49,21 @@ def test_the_first_commit_of_a_key_stands(store):
     second = build(store, "k", {"a.txt": "another"})
     assert second == first
     assert store.record("base", "k")["digest"] == first["digest"]
+
+
+def test_two_keys_that_make_the_same_bytes_at_once_are_both_committed(store):
+    for number in range(40):
+        both = threading.Barrier(2)
+
+        def commit(key: str, number: int = number, both: threading.Barrier = both) -> dict:
+            (store.begin(key) / "out" / "a.txt").write_text(str(number))
+            both.wait()
+            return store.commit("base", key, FACTS)
+
+        with ThreadPoolExecutor(2) as pool:
+            first, second = pool.map(commit, (f"{number}-a", f"{number}-b"))
+        assert first["digest"] == second["digest"]
+    assert list((store.root / "scratch").iterdir()) == []
 
 
 def test_a_forced_commit_takes_the_place_of_a_record_which_is_kept_beside_it(store):
@@ -132,6 +150,18 @@ def test_an_input_file_is_hashed_once_and_again_when_it_changes(store, tmp_path)
     path.write_text("other")
     assert store.known_digest(path) is None
     assert store.hash_source(path) != first
+
+
+def test_a_thousand_input_files_are_looked_up_at_once(store, tmp_path):
+    path = tmp_path / "RC.zst"
+    path.touch()
+    store.hash_source(path)
+    notes = json.loads((store.root / "sources.json").read_text())
+    notes |= {f"/data/reddit/RC_{n}.zst": notes[str(path)] for n in range(1000)}
+    (store.root / "sources.json").write_text(json.dumps(notes))
+    began = time.process_time()
+    assert all(store.known_digest(path) for _ in range(1000))
+    assert time.process_time() - began < 0.5
 
 
 def _commit_in_a_child(root: Path, number: int) -> None:

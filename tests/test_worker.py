@@ -13,7 +13,7 @@ import pytest
 
 from karma.cards import Card, cards
 from karma.errors import InputError, StageError, UserError
-from karma.fingerprint import code
+from karma.fingerprint import code, minor
 from karma.jobs import Job
 from karma.worker import Pool
 
@@ -207,9 +207,10 @@ def wait_until(condition, seconds: float) -> None:
         time.sleep(0.05)
 
 
-def test_a_job_whose_code_was_edited_since_the_plan_is_refused(pool, folder):
-    known = {"code": code("karma.text"), "sql": {}, "file": {}}
+@pytest.mark.parametrize(("kind", "name"), [("code", "karma.text"), ("version", "numpy")])
+def test_a_job_whose_code_or_libraries_changed_since_the_plan_is_refused(pool, folder, kind, name):
+    known = {"code": code("karma.text"), "version": {"numpy": minor("numpy")}}
     pool.run(spec("write", text="x"), folder, known, lambda *_: None, lambda: None)
-    known["code"]["karma.text"] = "0" * 64
-    with pytest.raises(UserError, match=r"karma\.text: edited since the run was planned"):
+    known[kind][name] = "0.0"
+    with pytest.raises(UserError, match=f"{name}: changed since the run was planned"):
         pool.run(spec("write", text="x"), folder, known, lambda *_: None, lambda: None)

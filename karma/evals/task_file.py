@@ -25,6 +25,13 @@ def read(path: Path) -> dict[str, Any]:
         raise InputError(f"task {path}", "it is not one whole task", "Write out what it includes.")
     given = document.get("dataset_kwargs", {}).get("data_files", {})
     named = given.items() if isinstance(given, dict) else [("test", given)]
+    for _, name in named:
+        if Path(name).is_absolute():
+            raise InputError(
+                f"task {path}",
+                f"its data file {name} has an absolute path",
+                "Put the file beside the task and name it by its path from there.",
+            )
     paths = {split: str(path.parent / name) for split, name in named}
     kwargs = {**document.get("dataset_kwargs", {}), "data_files": paths}
     return {**document, "dataset_kwargs": kwargs}

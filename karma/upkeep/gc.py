@@ -17,12 +17,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from karma.locks import try_lock
-from karma.store import Store
+from karma.store import NOTES, Store
 from karma.upkeep.holdings import UNFINISHED, Holdings, Item
 
 
 def remove(store: Store, items: list[Item], forgotten: tuple[str, ...] = ()) -> list[Item]:
-    """Remove those of ``items`` that nobody needs, and the references of forgotten recipes.
+    """Remove those of ``items`` that nobody needs, and all notes about forgotten recipes.
 
     Returns what was removed. Waits while a run adds to the store.
     """
@@ -31,9 +31,10 @@ def remove(store: Store, items: list[Item], forgotten: tuple[str, ...] = ()) -> 
         # A run may have come to need some of it since it was listed.
         free = {(item.key, item.digest) for item in holdings.unneeded()}
         aside = store.root / "scratch" / f"removed-{time.time_ns()}"
-        (aside / "refs").mkdir(parents=True)
-        for recipe in forgotten:
-            _move(store.root / "refs" / recipe, aside / "refs" / recipe)
+        for notes in NOTES:
+            (aside / notes).mkdir(parents=True)
+            for recipe in forgotten:
+                _move(store.root / notes / recipe, aside / notes / recipe)
         chosen = [item for item in items if (item.key, item.digest) in free]
         taken = [item for item in chosen if _take(holdings, item, aside)]
     # Another gc may have found it and be at it too; what is left the next one finds.

@@ -43,6 +43,7 @@ class Holdings:
         self.records = list(store.records())
         self.needs = Needs(self.records, roots(store, forgotten), store.kept())
         self.uses = uses(store)
+        self._forgotten = forgotten
 
     def unneeded(self) -> list[Item]:
         """What nobody needs, by recipe, stage and size."""
@@ -101,7 +102,9 @@ class Holdings:
         """Folders of jobs that did not end, but those that a recipe tried last or a run is at."""
         last = {
             document["key"]
-            for path in (self.store.root / "tries").rglob("*.json")
+            for folder in (self.store.root / "tries").glob("*")
+            if folder.name not in self._forgotten
+            for path in folder.rglob("*.json")
             if (document := read_json(path)) is not None
         }
         folder = self.store.root / "scratch"

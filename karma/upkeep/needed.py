@@ -71,18 +71,20 @@ def roots(store: Store, forgotten: Iterable[str] = ()) -> Iterator[tuple[str, st
 
     ``forgotten`` are recipes that nobody will run again.
     """
-    for (recipe, _), path in refs(store).items():
-        ref = read_json(path)
-        if ref is not None and recipe not in forgotten:
-            yield ref["key"], recipe
+    # In the order in which a run that ends meanwhile lets go, so that it is seen somewhere.
     for path in (store.root / "open").glob("*/used.txt"):
         with contextlib.suppress(FileNotFoundError):  # the run has just ended
             for key in path.read_text(encoding="utf-8").split():
                 yield key, "a run at work"
-    for path in (*store.root.glob("outbox/*.json*"), *store.root.glob("open/*/*.json")):
-        try:
-            entry = read_json(path)
-        except WorkspaceError:
-            continue  # in the midst of being moved
-        for key in (entry or {}).get("keys", []):
-            yield key, "what MLflow is to be told"
+    for places in ("open/*/*.json", "outbox/*.json*"):
+        for path in store.root.glob(places):
+            try:
+                entry = read_json(path)
+            except WorkspaceError:
+                continue  # in the midst of being moved
+            for key in (entry or {}).get("keys", []):
+                yield key, "what MLflow is to be told"
+    for (recipe, _), path in refs(store).items():
+        ref = read_json(path)
+        if ref is not None and recipe not in forgotten:
+            yield ref["key"], recipe

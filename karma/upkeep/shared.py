@@ -46,11 +46,13 @@ class SharedHoldings(Holdings):
         self._remote = store.remote
         self._grace = grace
         self.records = store.remote.records()
+        claims = store.remote.claims
+        # A run that ends publishes its needs, then drops its claim: read the other way round.
+        at_work = claims.at_work(grace)
         self.recipes = recipes(store)
         needed = {name: d for name, d in self.recipes.items() if name not in forgotten}
-        claims = store.remote.claims
         roots = [(key, name) for name, d in needed.items() for key in d["refs"].values()]
-        for claim in claims.at_work(grace):
+        for claim in at_work:
             roots += [(key, f"a run at work, {claim['holder']}") for key in claim["keys"]]
         self.needs = Needs(self.records, roots, claims.kept())
         self.uses = uses_of(self.recipes)
