@@ -121,8 +121,6 @@ def execute(run: Run, uri: str) -> Run:
     sender.start()
     try:
         _flow(run)
-        if run.dag.nodes.keys() <= run.outcomes.keys():
-            store.drop_refs(run.dag.recipe, run.dag.nodes)
         _close_parent(run)
         _note(run, lambda: _end(run))
     finally:

@@ -72,11 +72,17 @@ def run(
         cards(least)
     found = reconciled(found, store)
     if not found.those("yes", "maybe"):
+        if selection.whole and not settings:
+            store.drop_refs(recipe.stem, found.plan.dag.nodes)
         say_nothing_ran(found, store)
         flush(found.plan, store)
         digest = found.plan.entries["report"].digest
         return conclude(document, digest, store, workspace)
-    return finish(_run(found, store, wait=not no_wait), workspace)
+    done = _run(found, store, wait=not no_wait)
+    if not settings and done.dag.nodes.keys() <= done.outcomes.keys():
+        # With settings over it, what the recipe has is not what this run had.
+        store.drop_refs(recipe.stem, done.dag.nodes)
+    return finish(done, workspace)
 
 
 def reconciled(found: Work, store: Store) -> Work:
@@ -127,8 +133,6 @@ def say_nothing_ran(found: Work, store: Store) -> None:
     for entry in found.plan.entries.values():
         if entry.key is not None and entry.node.id in chosen:
             store.use(dag.recipe, entry.node.id, entry.key)
-    if found.selection.whole and dag.complete:
-        store.drop_refs(dag.recipe, dag.nodes)
     store.release()
     which = "" if found.selection.whole else f" of {found.selection.words}"
     print(f"{dag.recipe}: all {len(chosen)} instances{which} are up to date; nothing ran.")

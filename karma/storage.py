@@ -6,6 +6,7 @@ Credentials come from the environment, as the storage's own tools read them.
 """
 
 import hashlib
+import math
 import os
 import time
 import uuid
@@ -22,7 +23,7 @@ T = TypeVar("T")
 THREADS = 8
 BLOCK = 8 * 2**20  # bytes that are read at once to be hashed
 WAITS = (0.2, 0.5, 1.0, 2.0, 4.0, 8.0)  # seconds between tries; a client may have its own as well
-PATIENCE = 60.0  # seconds after which no further try is made, however long a client's own take
+PATIENCE = 60.0  # seconds after a first failure in which others are tried, however long they take
 # What is the same at the next try. Named, because a storage's own errors need its library.
 LASTING = ("PermissionError", "NoCredentialsError", "PartialCredentialsError", "NoRegionError")
 
@@ -248,16 +249,18 @@ class Storage:
 
     def _patiently(self, verb: str, once: Callable[[], T]) -> T:
         """Try until it succeeds; raise what will not pass, in words after the last try."""
-        until = time.monotonic() + PATIENCE
+        until = math.inf
         for wait in (*WAITS, None):
             try:
                 return once()
             except (FileNotFoundError, FileExistsError, SharedStoreError):
                 raise
             except Exception as error:
+                now = time.monotonic()
                 lasting = type(error).__name__ in LASTING
-                if wait is None or lasting or time.monotonic() > until:
+                if wait is None or lasting or now > until:
                     raise self._told(verb, error) from error
+                until = min(until, now + PATIENCE)
                 time.sleep(wait)
         raise AssertionError("the last try returns or raises")
 

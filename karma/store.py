@@ -398,12 +398,11 @@ class Store:
         path.touch()
 
     def drop_refs(self, recipe: str, but: Collection[str]) -> None:
-        """Forget what instances of a recipe last made or tried, ``but`` for those that it has."""
-        for notes in ("refs", "tries"):
-            folder = self.root / notes / recipe
-            for path in list(folder.rglob("*.json")):
-                if path.relative_to(folder).with_suffix("").as_posix() not in but:
-                    path.unlink(missing_ok=True)
+        """Forget what instances of a recipe last made or used, ``but`` for those that it has."""
+        folder = self.root / "refs" / recipe
+        for path in list(folder.rglob("*.json")):
+            if path.relative_to(folder).with_suffix("").as_posix() not in but:
+                path.unlink(missing_ok=True)
 
     def last_try(self, recipe: str, instance: str) -> str | None:
         """The key that an instance was last run under, finished or not."""

@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
+import yaml
 
 from karma.errors import InputError
 from karma.journal import Journal
@@ -134,11 +135,20 @@ def test_checkpoints_and_notes_of_a_forgotten_recipe_go_with_it(filled):
     assert filled.recipes() == ["smoke"]
 
 
-def test_what_only_a_dropped_instance_made_is_needed_until_a_whole_run_without_it(filled):
+def test_what_only_a_dropped_instance_made_is_needed_until_the_recipe_ran_without_it(
+    filled, tmp_path
+):
     fewer = "policy.variants=[context]"
     build(filled, "smoke", fewer)
     assert instances(listed(filled)) == {"report"}
     ran = karma("run", str(SMOKE), "--set", fewer, workspace=filled.root)
+    assert "up to date; nothing ran" in ran.stdout
+    assert instances(listed(filled)) == {"report"}  # it was not the recipe that dropped them
+    document = yaml.safe_load(SMOKE.read_text())
+    document["policy"]["variants"] = ["context"]
+    recipe = tmp_path / SMOKE.name
+    recipe.write_text(yaml.safe_dump(document))
+    ran = karma("run", str(recipe), workspace=filled.root)
     assert "up to date; nothing ran" in ran.stdout
     assert {"policy/reddit/random/0", "evals/policy/reddit/random/0/humor"} < instances(
         listed(filled)

@@ -126,8 +126,8 @@ def test_a_condition_without_scores_keeps_the_factuality_question_from_a_yes(
     assert factuality(job)["answer"] == "yes"
     job.config["models"] += [f"policy/unexposed/reply/{seed}" for seed in range(5)]
     found = factuality(job)
-    assert found["answer"] == "mixed"
-    assert found["words"][-1].endswith("no scores to compare: unexposed/reply.")
+    assert found["answer"] == "untold"
+    assert found["words"][-1].endswith("the random reward: unexposed/reply.")
     job.config["models"] = [name.replace("unexposed", "reddit") for name in job.config["models"]]
     inputs = {name.replace("unexposed", "reddit"): place for name, place in job.inputs.items()}
     exposed = Job(job.config, inputs, job.out, job.scratch)

@@ -199,6 +199,22 @@ def test_a_storage_that_stays_away_is_not_waited_for_beyond_a_minute(tmp_path, m
     assert time.monotonic() - began < 2  # all tries would take a quarter of a minute
 
 
+def test_a_long_request_that_fails_once_is_made_again(tmp_path, monkeypatch):
+    monkeypatch.setattr("karma.storage.PATIENCE", 0.1)
+    storage = Storage(f"file://{tmp_path}/below")
+    (tmp_path / "below").write_text("in the way")
+
+    def slow() -> None:
+        if (tmp_path / "below").is_file():
+            time.sleep(0.2)
+            (tmp_path / "below").unlink()
+            raise OSError("cut off")
+
+    storage._patiently("write", slow)
+    storage.write("a", b"1")
+    assert storage.read("a") == b"1"
+
+
 def test_a_storage_that_refuses_every_fifth_request_fails_nothing(server, s3, tmp_path):
     server.disturb = lambda number: REFUSED if number % 5 == 0 else ""
     try:

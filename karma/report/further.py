@@ -107,13 +107,16 @@ def _over_seeds(rows: list[dict[str, Any]], names: list[str]) -> list[dict[str, 
     groups: dict[str, list[dict[str, Any]]] = {}
     for row in rows:
         groups.setdefault(condition(row["model"]), []).append(row["cells"])
-    if max(map(len, groups.values())) < MIN_SEEDS:
+    most = max(map(len, groups.values()))
+    if most < MIN_SEEDS:
         return []
-    return [
-        {"model": model, "cells": {name: _mean([cells[name] for cells in seeds]) for name in names}}
-        for model, seeds in groups.items()
-        if len(seeds) >= MIN_SEEDS or model == "base"
-    ]
+    found = []
+    for model, seeds in groups.items():
+        whole = len(seeds) == most or model == "base"
+        label = model if whole else f"{model} ({len(seeds)} of {most} seeds)"
+        cells = {name: _mean([cells[name] for cells in seeds]) for name in names}
+        found.append({"model": label, "cells": cells})
+    return found
 
 
 def _mean(cells: list[dict[str, Any] | None]) -> dict[str, Any] | None:

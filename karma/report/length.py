@@ -77,7 +77,11 @@ def _gain(
     even = np.full(len(groups), 1 / len(groups))
     draws = rng.multinomial(len(groups), even, size=resamples).astype(np.float64)
     found = np.array([measure(draw) for draw in draws if draw[places[0]].any()])
-    edges = np.quantile(found, [0.025, 0.975], axis=0).T.tolist() if resamples else [[None] * 2] * 3
+    edges = (
+        np.quantile(found, stats.tails(len(groups)), axis=0).T.tolist()
+        if resamples
+        else [[None] * 2] * 3
+    )
     parts = {
         part: {"value": value, "low": low, "high": high}
         for part, value, (low, high) in zip(PARTS, values, edges, strict=True)

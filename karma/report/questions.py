@@ -34,6 +34,8 @@ FACTS = "factuality"
 CONTEXT = "context"
 UNEXPOSED = "unexposed"
 RIVALS = (NULL, "reply", "length")
+# Why a condition is not compared.
+NOT_THERE = f"there is no score of it, or none of the policy of the {NULL} reward"
 
 
 def answers(records: Records, names: Sequence[str], family: list[str]) -> list[dict[str, Any]]:
@@ -55,7 +57,7 @@ def best_predictor(records: Records, family: list[str]) -> dict[str, Any]:
     words = [f"Held-out Spearman: {', '.join(f'{v} {mean[v]:.3f}' for v in [best, *others])}."]
     lacking = [v for v in predicted if v not in aligned]
     if lacking:
-        words.append(f"Of {listed(lacking)} no alignment is known: scores are holes.")
+        words.append(f"Of {listed(lacking)} no alignment is known: {NOT_THERE}.")
     rivals = [v for v in others if v in aligned] if best in aligned else []
     rows = _judged([_beside(records, best, v, family) for v in rivals])
     words += [f"On {listed(family)}, {_said(row)}." for row in rows]
@@ -101,15 +103,15 @@ def factuality(records: Records, family: list[str]) -> dict[str, Any]:
     words = [f"{listed(benchmarks)}: {_said(row)}{_probed(row)}." for row in rows]
     words = words or ["No condition has a score."]
     if lacking:
-        words.append(f"Not compared, as there are no scores to compare: {listed(lacking)}.")
+        words.append(f"Not compared, as {NOT_THERE}: {listed(lacking)}.")
     open_rows = [row for row in rows if not row["gated"]]
     lost = sum(row["verdict"] == "worse" for row in open_rows)
     if rows and not open_rows:
         words.append("No reward is shown to pay for false jokes, so none can be blamed for a loss.")
     if not any(row["verdict"] != UNTOLD for row in open_rows):
         verdict = UNTOLD
-    elif lost == len(rows) and not lacking:
-        verdict = YES
+    elif lost == len(rows):
+        verdict = UNTOLD if lacking else YES
     else:
         verdict = MIXED if lost else NO if _none_lost(rows) and not lacking else UNTOLD
     return _answer("factuality", question, verdict, words, rows)

@@ -160,7 +160,7 @@ def _interval(
     rng = np.random.default_rng(SEED)
     draws = rng.multinomial(len(everything), everything / len(everything), size=resamples)
     values = [measure(draw.astype(np.float64)[numbers]) for draw in draws]
-    low, high = np.nanpercentile(values, [2.5, 97.5])
+    low, high = np.nanquantile(values, stats.tails(max(2, len(everything))))
     value = measure(everything[numbers])
     return {"value": value, "low": float(low), "high": float(high)}
 
