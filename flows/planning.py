@@ -156,14 +156,14 @@ def why(
     if entry.last_error:
         print(f"  the last try failed: {entry.last_error}")
     for cause in entry.causes:
-        old, new = causes.value(cause["old"]), causes.value(cause["new"])
+        old, new = causes.change(cause)
         print(f"  {cause['kind']} {cause['what']}: {old} → {new}")
     for name in dict.fromkeys(entry.node.inputs.values()):
         if made.entries[name].state != FRESH:
             print(f"  waits for {name}, which is {made.entries[name].state}")
     behind = [root for root in causes.roots(made, store, instance) if root.instance != instance]
     for root in behind:
-        old, new = causes.value(root.cause["old"]), causes.value(root.cause["new"])
+        old, new = causes.change(root.cause)
         what = f"{root.cause['kind']} {root.cause['what']}"
         print(f"  behind it, {root.instance}: {what}: {old} → {new}")
     return 0

@@ -13,6 +13,8 @@ from karma.lineage.known import Known
 from karma.plan import FAILED, FRESH, Entry, Plan
 from karma.store import Store
 
+LONGEST = 200  # characters of a value that are shown
+
 
 @dataclass(frozen=True)
 class Root:
@@ -87,7 +89,8 @@ def sentence(plan: Plan, store: Store, instance: str) -> str:
 
 def _clause(cause: Cause, of: str) -> str:
     """A cause as a clause; ``of`` says whose it is, where that is another instance."""
-    what, old, new = cause["what"], value(cause["old"]), value(cause["new"])
+    what = cause["what"]
+    old, new = change(cause)
     if cause["kind"] == "missing":
         whose = of.removeprefix(" of ")
         if cause["what"] == "files":
@@ -102,7 +105,18 @@ def _clause(cause: Cause, of: str) -> str:
     return f"{thing.get(cause['kind'], '')}{what}{of} {changed}"
 
 
+def change(cause: Cause) -> tuple[str, str]:
+    """What a cause's value was and is; of two lists, what only one of them has."""
+    old, new = cause["old"], cause["new"]
+    if isinstance(old, list) and isinstance(new, list):
+        gone, come = [e for e in old if e not in new], [e for e in new if e not in old]
+        old, new = (gone, come) if gone or come else (old, new)
+    return value(old), value(new)
+
+
 def value(given: Any) -> str:
-    """A value of a fingerprint, digests cut short."""
+    """A value of a fingerprint, digests and what is very long cut short."""
     text = "nothing" if given is None else str(given)
-    return text[:12] + "…" if len(text) == 64 else text
+    if len(text) == 64:
+        return text[:12] + "…"
+    return text if len(text) <= LONGEST else text[:LONGEST] + "…"

@@ -81,3 +81,11 @@ def test_why_prints_the_sentence_then_every_cause_with_old_and_new(filled):
         "  config policy.batch: 64 → 32",
         "  config policy.kl_coef: 0.15 → 0.2",
     ]
+
+
+def test_of_two_lists_what_only_one_has_is_told_and_no_value_fills_the_screen():
+    cause = {"kind": "config", "what": "lineage", "old": [{"a": 1}, {"b": 2}]}
+    assert why.change({**cause, "new": [{"a": 1}, {"c": 3}]}) == ("[{'b': 2}]", "[{'c': 3}]")
+    old, new = why.change({**cause, "old": ["x", "y"], "new": ["y", "x"]})
+    assert (old, new) == ("['x', 'y']", "['y', 'x']")
+    assert len(why.value("long " * 1000)) < 250
