@@ -72,7 +72,8 @@ class Extent:
     ranges: tuple[str, ...]
     """The ranges of thread ids that it touches."""
     first: str
-    """The month of its first rows, as ``2006-01``; months with next to no rows do not count."""
+    """The month of its first rows, as ``2006-01``; months apart with next to no rows
+    do not count."""
     last: str
     """The month of its last rows."""
 

@@ -6,7 +6,9 @@ import hashlib
 import hmac
 import json
 import lzma
+from collections import Counter
 from collections.abc import Callable
+from datetime import date
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -335,10 +337,12 @@ def test_numbers_that_no_dump_means_are_unknown_and_end_nothing(tmp_path):
         comment("b", link_id="t3_NO-36", created_utc=huge),
         comment("c", score=2**62, retrieved_on=-(2**63)),
         comment("d", _meta={"retrieved_2nd_on": huge}),
+        *(comment("e", _meta={"retrieved_2nd_on": value}) for value in (1.5, "x", -1, [])),
+        *(comment("f", _meta=meta) for meta in ({"retrieved_2nd_on": None, "x": 1}, {}, None)),
     )
     profile, out = dumps(write(tmp_path / "RC.zst", data))
     assert profile["reasons"] == {"no link_id": 1, "created_utc does not convert": 1}
-    assert profile["unconverted"] == {"score": 1, "parent_id": 0, "retrieved_on": 2}
+    assert profile["unconverted"] == {"score": 1, "parent_id": 0, "retrieved_on": 6}
     rows = {row["id"]: row for row in table(out)}
     assert (rows["c"]["score"], rows["c"]["retrieved_on"]) == (None, None)
     assert rows["d"]["retrieved_2nd_on"] is None
@@ -348,7 +352,21 @@ def test_a_dump_tells_its_first_and_last_month_but_no_stray_ones(tmp_path):
     times = [1136074029] * 200 + [1138838400] * 3 + [1262304000]
     data = lines(*(comment(f"a{n}", created_utc=time) for n, time in enumerate(times)))
     profile, _ = dumps(write(tmp_path / "RC.zst", data))
-    assert (profile["month"], profile["months"]) == ("2006-01", ["2006-01", "2006-02"])
+    assert profile["months"] == ["2006-01", "2006-02"]
+
+
+@pytest.mark.parametrize(
+    ("months", "held"),
+    [
+        ({"2010-11": 20, "2010-12": 40, "2011-01": 9000, "2011-02": 80}, ["2010-11", "2011-02"]),
+        ({"1970-01": 20, "2010-12": 9000, "2011-02": 80, "2012-01": 90}, ["2010-12", "2012-01"]),
+        ({"2009-01": 50, "2009-02": 50, "2010-12": 9000, "9999-12": 89}, ["2009-01", "2010-12"]),
+    ],
+)
+def test_a_month_is_stray_if_it_is_small_and_stands_apart(months, held):
+    first = date(1970, 1, 1)
+    days = {(date.fromisoformat(f"{m}-15") - first).days: rows for m, rows in months.items()}
+    assert job._months(Counter(days)) == held
 
 
 @pytest.mark.parametrize("suffix", [".bz2", ".gz", ".xz", ".zst"])
@@ -357,7 +375,18 @@ def test_a_small_file_does_not_fill_the_memory(tmp_path, suffix):
     file = write(tmp_path / f"RC{suffix}", b"x" * size)
     blocks = [len(block) for _, block in decode.blocks(file)]
     assert sum(blocks) == size
-    assert suffix == ".zst" or max(blocks) <= 8 << 20
+    assert max(blocks) <= 8 << 20
+
+
+def test_zstd_data_are_bounded_wherever_they_begin_to_swell_and_frames_may_be_empty(tmp_path):
+    text = hashlib.shake_256(b"noise").digest(300_000)
+    parts = [text + b"x" * (40 << 20) + text, b"", text]
+    note = b"\x50\x2a\x4d\x18" + (300_000).to_bytes(4, "little") + text
+    file = tmp_path / "RC.zst"
+    file.write_bytes(b"".join(note + PACK[".zst"](part) for part in parts))
+    blocks = [block for _, block in decode.blocks(file)]
+    assert b"".join(blocks) == b"".join(parts)
+    assert max(map(len, blocks)) <= 8 << 20
 
 
 def test_lines_that_python_alone_takes_are_found_in_one_statement(tmp_path, monkeypatch):
@@ -460,6 +489,17 @@ def test_what_a_killed_run_left_is_not_read(tmp_path):
         ("https://www.reddit.com/user/spez/", "https://www.reddit.com/user/[user]/"),
         ("/user/spez r/user/x", "/user/[user] r/user/x"),
         ("u/some\\_guy\\_x, u/a\\_bcd", "u/[user], u/[user]"),
+        ("as /user/spez said, [he](/user/spez)", "as /user/[user] said, [he](/user/[user])"),
+        ('"permalink":"/user/spez/comments/x"', '"permalink":"/user/[user]/comments/x"'),
+        *(
+            (text, text)
+            for text in (
+                "an end-user/customer and the user/developer relationship",
+                "the multi-user/single-user split",
+                "in /home/user/projects/foo or ~/user/projects",
+                "https://github.com/user/repo",
+            )
+        ),
     ],
 )
 def test_mentions_addresses_and_numbers_are_masked(text, masked):
@@ -485,6 +525,12 @@ def test_a_rejected_line_shows_no_name_however_it_is_escaped(line):
     assert "spez" not in privacy.masked_head(line.encode(), frozenset(), 99)
     number = privacy.masked_head(b'{"body": "\\n555-123-4567 \\"', frozenset(), 99)
     assert number == '{"body": "\n[phone] \\"'
+
+
+def test_of_a_rejected_line_whole_pairs_of_escapes_are_one_sign_and_halves_are_none():
+    line = rb'{"body": "\ud83d\ude00 \ud83d! \ude00 \ud83d'
+    told = '{"body": "\N{GRINNING FACE} \ufffd! \ufffd \ufffd'
+    assert privacy.masked_head(line, frozenset(), 99) == told
 
 
 def test_a_dump_that_is_named_twice_is_refused(tmp_path, monkeypatch):

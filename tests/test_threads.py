@@ -260,12 +260,13 @@ def test_a_missing_post_makes_no_orphan(tmp_path):
 
 def test_a_title_that_nobody_knows_is_no_deleted_one(tmp_path):
     titles = {"t": "", "u": " ", "v": "[removed]", "w": "A title"}
+    titles |= {"x": "&amp;#x200B;", "y": "&nbsp;", "z": "[deleted by user]"}
     rows = [comment(f"a{name}", f"t3_{name}", thread_id=name) for name in titles]
     posts = [post(name, title=title, selftext="body") for name, title in titles.items()]
     found, profile = threads(tmp_path, rows, posts)
     roles = {name: [turn["text"] for turn in row["context"]] for name, row in found.items()}
-    assert roles["at"] == roles["au"] == ["body"]
-    assert roles["av"] == ["[deleted]", "body"]
+    assert roles["at"] == roles["au"] == roles["ax"] == roles["ay"] == ["body"]
+    assert roles["av"] == roles["az"] == ["[deleted]", "body"]
     assert roles["aw"] == ["A title", "body"]
     assert profile["post_missing"] == 0
 

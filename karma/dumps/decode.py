@@ -10,17 +10,16 @@ import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol
+from typing import BinaryIO, Protocol
 
 import zstandard
 
+from karma.dumps import zstd
 from karma.errors import InputError
 
 PIECE = 1 << 16
-# What one call may decompress to, if its library can be held to that.
+# What one call may decompress to.
 MOST = 8 << 20
-# Zstandard cannot: where it makes much of a piece, smaller ones follow.
-SMALL_PIECE = 1 << 10
 PLAIN_PIECE = 1 << 20
 # Pushshift's frames ask for a window of 2 GiB.
 ZSTD_WINDOW = 1 << 31
@@ -54,11 +53,54 @@ class Codec:
     name: str
     suffix: str
     magics: tuple[bytes, ...]
-    start: Callable[[], Any]
+    start: Callable[[], Decoder]
     padded: bool
     """Whether zero bytes may stand between frames and after the last."""
-    bounded: bool = True
-    """Whether its decoder can be told how much to decompress at most."""
+    pieces: Callable[[BinaryIO], Iterator[bytes]]
+    """The file in pieces as its decoder may be given them."""
+
+
+class _Zstd:
+    """Decodes one frame. How much it makes at most cannot be told to it; its pieces see to that."""
+
+    def __init__(self) -> None:
+        # A new one for each frame: it keeps its window for as long as it lives.
+        whole = zstandard.ZstdDecompressor(max_window_size=ZSTD_WINDOW)
+        self._decoder = whole.decompressobj(write_size=ZSTD_WRITE)
+
+    @property
+    def eof(self) -> bool:
+        return self._decoder.eof
+
+    @property
+    def unused_data(self) -> bytes:
+        return self._decoder.unused_data
+
+    def decompress(self, data: bytes, _most: int = MOST, /) -> bytes:
+        return self._decoder.decompress(data)
+
+
+def _pieces(file: BinaryIO) -> Iterator[bytes]:
+    while data := file.read(PIECE):
+        yield data
+
+
+def _zstd_pieces(file: BinaryIO) -> Iterator[bytes]:
+    """Pieces that each hold no more blocks than may decompress to ``MOST`` bytes."""
+    start = parts = 0
+    for _ in zstd.parts(file):
+        end = file.tell()
+        parts += 1
+        if end - start < PIECE and parts < MOST // zstd.BLOCK:
+            continue
+        file.seek(start)
+        # A skippable frame may be as large as it likes.
+        while start < end and (data := file.read(min(end - start, MOST))):
+            start += len(data)
+            yield data
+        parts = 0
+    file.seek(start)
+    yield from _pieces(file)
 
 
 def _skippable(low: int) -> bytes:
@@ -70,16 +112,13 @@ CODECS = (
         "zstd",
         ".zst",
         (b"\x28\xb5\x2f\xfd", *(_skippable(low) for low in range(0x50, 0x60))),
-        # A new one a frame: it keeps its window for as long as it lives.
-        lambda: zstandard.ZstdDecompressor(max_window_size=ZSTD_WINDOW).decompressobj(
-            write_size=ZSTD_WRITE
-        ),
+        _Zstd,
         False,
-        bounded=False,
+        _zstd_pieces,
     ),
-    Codec("bzip2", ".bz2", (b"BZh",), bz2.BZ2Decompressor, False),
-    Codec("gzip", ".gz", (b"\x1f\x8b",), lambda: zlib.decompressobj(31), True),
-    Codec("xz", ".xz", (b"\xfd7zXZ\x00",), lzma.LZMADecompressor, True),
+    Codec("bzip2", ".bz2", (b"BZh",), bz2.BZ2Decompressor, False, _pieces),
+    Codec("gzip", ".gz", (b"\x1f\x8b",), lambda: zlib.decompressobj(31), True, _pieces),
+    Codec("xz", ".xz", (b"\xfd7zXZ\x00",), lzma.LZMADecompressor, True, _pieces),
 )
 DAMAGE = (zstandard.ZstdError, zlib.error, lzma.LZMAError, OSError, EOFError)
 
@@ -126,8 +165,7 @@ def blocks(path: Path) -> Iterator[tuple[int, bytes]]:
 def _frames(path: Path, file: BinaryIO, kind: Codec) -> Iterator[tuple[int, bytes]]:
     """Decode frame after frame; there may be any number of them in one file."""
     decoder: Decoder | None = None
-    size = PIECE
-    while data := file.read(size):
+    for data in kind.pieces(file):
         while data:
             if decoder is None:
                 data = data.lstrip(b"\0") if kind.padded else data
@@ -135,16 +173,13 @@ def _frames(path: Path, file: BinaryIO, kind: Codec) -> Iterator[tuple[int, byte
                     break
                 decoder = kind.start()
             at = file.tell() - len(data)
-            made = 0
             try:
-                for block in _decoded(kind, decoder, data):
-                    made += len(block)
+                for block in _decoded(decoder, data):
                     yield file.tell(), block
             except DAMAGE as error:
                 whole = path.stat().st_size
                 reason = f"damaged {kind.name} data at or after byte {at} of {whole} ({error})"
                 raise InputError(str(path), reason, AGAIN) from None
-            size = PIECE if kind.bounded or made <= MOST else SMALL_PIECE
             data = b""
             if decoder.eof:
                 data, decoder = decoder.unused_data, None
@@ -153,12 +188,12 @@ def _frames(path: Path, file: BinaryIO, kind: Codec) -> Iterator[tuple[int, byte
         raise InputError(str(path), f"{reason}: the file is cut short", AGAIN)
 
 
-def _decoded(kind: Codec, decoder: Decoder, data: bytes) -> Iterator[bytes]:
-    """What ``data`` decompress to, in blocks of at most ``MOST`` bytes if the decoder allows."""
-    block = decoder.decompress(data, MOST) if kind.bounded else decoder.decompress(data)
+def _decoded(decoder: Decoder, data: bytes) -> Iterator[bytes]:
+    """What ``data`` decompress to, in blocks of at most ``MOST`` bytes."""
+    block = decoder.decompress(data, MOST)
     if block:
         yield block
-    while kind.bounded and len(block) == MOST and not decoder.eof:
+    while len(block) == MOST and not decoder.eof:
         # Others keep what they did not get to; zlib gives it back.
         block = decoder.decompress(getattr(decoder, "unconsumed_tail", b""), MOST)
         if block:

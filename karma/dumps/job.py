@@ -10,8 +10,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import date, timedelta
+from itertools import groupby
 from pathlib import Path
-from typing import Any
 
 import duckdb
 import pyarrow as pa
@@ -100,7 +100,7 @@ def run(job: Job) -> None:
         **facts,
         **({part: account.kinds[part] for part in writers} if kind == CORPUS else {}),
         "ranges": sum((Counter(writer.ranges) for writer in writers.values()), Counter()),
-        **_months(sum((writer.days for writer in writers.values()), Counter())),
+        "months": _months(sum((writer.days for writer in writers.values()), Counter())),
         "unconverted": dict(account.lost),
     }
     write_json(job.out / "profile.json", profile)
@@ -110,18 +110,22 @@ def run(job: Job) -> None:
     print(f"{name}: {numbers}, {len(profile['ranges'])} ranges of thread ids")
 
 
-def _months(days: Counter[int]) -> dict[str, Any]:
-    """The month that most rows are of, the first of equal ones, and the first and last month.
+def _months(days: Counter[int]) -> list[str]:
+    """The first and the last month, of ``days`` as RowWriter counts them.
 
-    ``days`` counts as RowWriter does. Months with less than a hundredth of the rows of the largest
-    do not count: a few wrong clocks in a dump of one month make it no dump of two.
+    Months in a row count if they hold a hundredth of the rows of the largest month together: a few
+    wrong clocks in a dump of one month make it no dump of many, and a small beginning is one.
     """
-    months: Counter[str] = Counter()
-    for day, rows in sorted(days.items()):
-        months[(date(1970, 1, 1) + timedelta(days=day)).strftime("%Y-%m")] += rows
-    month, most = months.most_common(1)[0]
-    held = [name for name, rows in months.items() if rows * 100 >= most]
-    return {"month": month, "months": [held[0], held[-1]]}
+    months: Counter[int] = Counter()
+    for day, rows in days.items():
+        when = date(1970, 1, 1) + timedelta(days=day)
+        months[12 * when.year + when.month - 1] += rows
+    held: list[int] = []
+    for _, places in groupby(enumerate(sorted(months)), lambda place: place[1] - place[0]):
+        row = [month for _, month in places]
+        if sum(months[month] for month in row) * 100 >= max(months.values()):
+            held += row
+    return [f"{month // 12}-{month % 12 + 1:02}" for month in (held[0], held[-1])]
 
 
 def _names(path: Path) -> frozenset[str]:

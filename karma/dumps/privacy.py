@@ -25,8 +25,13 @@ class Mask:
     replacement: str
 
 
-# Reddit's editor writes a backslash before an underscore, and a JSON line two.
-MENTION = Mask(r"(^|[^A-Za-z0-9_])(u|user)/(\\{0,2}[A-Za-z0-9_-]){3,20}", r"\1\2/[user]")
+# Reddit's editor writes a backslash before an underscore, and a JSON line two. With other words
+# before it, user/ is half of a pair (end-user/customer) or a folder.
+MENTION = Mask(
+    r"((?:^|[^A-Za-z0-9_])u|(?:^|reddit\.com|[^A-Za-z0-9_./~-])/user)/"
+    r"(\\{0,2}[A-Za-z0-9_-]){3,20}",
+    r"\1/[user]",
+)
 EMAIL = Mask(r"[A-Za-z0-9._%+-]+@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*\.[A-Za-z]{2,}", "[email]")
 # North American numbers with separators, and any with an international prefix.
 PHONE = Mask(
@@ -91,6 +96,8 @@ def _unescaped(line: bytes) -> str:
     They stand between words and have letters themselves: nobody finds a name in ``\\nu/name``.
     """
     text = _ESCAPE.sub(_meant, line.decode("utf-8", errors="replace"))
+    # Escapes write what lies beyond 16 bits as a pair; half of one is no sign of its own.
+    text = text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
     return text.replace("\0", "\N{SYMBOL FOR NULL}")
 
 
@@ -99,7 +106,4 @@ def _meant(escape: re.Match[str]) -> str:
     if code is None:
         return _BLANKS.get(sign, escape[0])
     meant = chr(int(code, 16))
-    if meant in '"\\':
-        return f"\\{meant}"
-    # Half of a pair is no sign of its own.
-    return "\N{REPLACEMENT CHARACTER}" if "\ud800" <= meant <= "\udfff" else meant
+    return f"\\{meant}" if meant in '"\\' else meant

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from karma.dumps.columns import TableMap
-from karma.dumps.lines import LONGEST
+from karma.dumps.lines import HEAD, LONGEST
 from karma.dumps.quarantine import NOT_UTF8, NUL, TOO_LONG
 from karma.dumps.records import Record
 from karma.dumps.scanner import after_mark
@@ -158,5 +158,5 @@ def _record(row: Row, width: int, places: dict[str, int], constants: dict[str, s
     if b"\\u0000" in line and any("\0" in value for value in values.values()):
         reason = NUL
     elif len(line) > LONGEST:
-        reason = TOO_LONG
+        return Record(row.offset, line[:HEAD], TOO_LONG)
     return Record(row.offset, line, reason)

@@ -13,7 +13,10 @@ WITH lines AS (
         score,
         created_utc,
         coalesce(retrieved_on, retrieved_utc) AS retrieved_on,
-        regexp_extract(_meta, '"retrieved_2nd_on":([0-9.]+)', 1) AS retrieved_2nd_on,
+        nullif(
+            -- Anything but null.
+            regexp_extract(_meta, '"retrieved_2nd_on":([^n,}][^,}]*)', 1), ''
+        ) AS retrieved_2nd_on,
         edited,
         stickied,
         distinguished,
@@ -60,6 +63,7 @@ typed AS (
         integral(created_utc) AS created_utc,
         retrieved_on AS retrieved_text,
         integral(retrieved_on) AS retrieved_on,
+        retrieved_2nd_on AS retrieved_2nd_text,
         integral(retrieved_2nd_on) AS retrieved_2nd_on,
         coalesce(edited != 'false', FALSE) AS edited,
         coalesce(try_cast(stickied AS BOOLEAN), FALSE) AS stickied,
@@ -129,6 +133,6 @@ SELECT
     score_text IS NOT NULL AND score_within(score) IS NULL AS score_lost,
     parent IS NOT NULL AND parent_kind IS NULL AS parent_id_lost,
     (retrieved_text IS NOT NULL AND time_within(retrieved_on) IS NULL)
-    OR (retrieved_2nd_on IS NOT NULL AND time_within(retrieved_2nd_on) IS NULL)
+    OR (retrieved_2nd_text IS NOT NULL AND time_within(retrieved_2nd_on) IS NULL)
         AS retrieved_on_lost
 FROM parents

@@ -4,8 +4,9 @@ WITH latest AS (
     SELECT
         id,
         clean(title) AS title,
-        -- A corpus may not say what the title was, which is no deletion.
-        coalesce(trim(title), '') != '' AS titled,
+        -- A corpus may not say what the title was, which is no deletion. Of titles without text
+        -- only those that tell of one have a bracket.
+        coalesce(clean(title) IS NOT NULL OR contains(title, '['), FALSE) AS titled,
         clean(selftext) AS text,
         score,
         created_utc,
