@@ -137,9 +137,11 @@ class Sum:
     def __init__(self, terms: dict[str, tuple[float, "RewardModel"]]) -> None:
         self.terms = terms
         scorers = [model.scorer for _, model in terms.values()]
-        self.needs = frozenset[str]().union(*(scorer.needs for scorer in scorers))
+        self.needs: frozenset[str] = frozenset[str]().union(*(scorer.needs for scorer in scorers))
         # The terms learnt from the same rows, so their neutral slots are one and the same.
-        self.neutral = next((s.neutral for s in scorers if s.neutral is not None), None)
+        self.neutral: Slot | None = next(
+            (s.neutral for s in scorers if s.neutral is not None), None
+        )
 
     def weighted(
         self, turns: Sequence[list[Turn]], replies: Sequence[str], slots: Sequence[Slot | None]
