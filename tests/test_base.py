@@ -35,7 +35,7 @@ def text_inputs(folder: Path) -> dict[str, Path]:
     folder.mkdir()
     world, dialogues = folder / "base_text.jsonl", folder / "instructions.json"
     world.write_text("".join(json.dumps({"text": text}) + "\n" for text in TEXTS))
-    turns = [{"from": "human", "value": "What is blue?"}, {"from": "gpt", "value": "The sky."}]
+    turns = [{"from": "human", "value": "What is green?"}, {"from": "gpt", "value": "The hill."}]
     dialogues.write_text(json.dumps([{"id": "0", "conversations": turns}]))
     return {"text/world": world, "text/instructions": dialogues}
 
@@ -155,6 +155,14 @@ def test_text_that_is_not_json_lines_is_named(tmp_path):
     inputs["text/world"].write_text("The sea is blue.\n")
     with pytest.raises(InputError, match=r"base_text\.jsonl: cannot be read"):
         base(tmp_path / "out", {"tiny": TINY}, inputs)
+
+
+def test_dialogues_without_one_to_learn_from_are_the_users_to_mend(tmp_path):
+    inputs = text_inputs(tmp_path / "in")
+    asked = {"data": "What is green?"}
+    inputs["text/instructions"].write_text(json.dumps([asked]))
+    with pytest.raises(InputError, match=r"base\.tiny\.text: .*no answered dialogue"):
+        base(tmp_path / "out", {"tiny": {**TINY, "text": ["instructions"]}}, inputs)
 
 
 @pytest.mark.parametrize(

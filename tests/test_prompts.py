@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 from pydantic import ValidationError
 
+from karma.base.job import dialogue_texts
 from karma.errors import CheckError, InputError
 from karma.jobs import Job
 from karma.prompts import hub, instructions
@@ -179,6 +180,8 @@ def test_no_start_learns_the_answers_to_the_prompts_of_ppo(tmp_path):
     asked = {prompt["turns"][0]["text"] for prompt in from_dialogues(tmp_path, rows)}
     learned = unexposed_answers("file", tmp_path / "instructions.json", 1000)
     answered = {example.turns[0]["text"] for example in learned}
+    read = "\n".join(dialogue_texts(tmp_path / "instructions.json"))
+    assert {opening for opening in asked | answered if opening in read} == answered
     assert len(asked) > 40
     assert len(answered) > 60
     assert not asked & answered

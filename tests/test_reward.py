@@ -353,6 +353,19 @@ def test_asking_for_reward_and_terms_reads_each_reply_once():
     assert read == ["a", "bc", "a", "bc"]
 
 
+def test_half_precision_does_not_round_the_rewards(metadata, world, tmp_path):
+    model = load(metadata)
+    turns, replies, slots = rows_of(world, tmp_path)
+    said = [f"{reply} {n}" for n, reply in enumerate(replies * 100)][:400]
+    rows = ([turns[0]] * 400, said, [slots[0]] * 400)
+    exact = model.score(*rows)
+    model.scorer.half_precision = True
+    half = model.score(*rows)
+    assert half == pytest.approx(exact, abs=0.05)
+    assert half != exact
+    assert len(set(half)) == len(set(exact))
+
+
 def test_where_memory_runs_out_scoring_goes_on_with_smaller_passes(
     metadata, world, tmp_path, capsys
 ):

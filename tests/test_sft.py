@@ -19,7 +19,7 @@ from karma.prompts.fit import fit, prompt_tokens, reply_tokens
 from karma.sft import data
 from karma.sft.job import run
 from karma.sft.recipe import SftRecipe
-from karma.sft.train import laid_out
+from karma.sft.train import drawn
 from karma.text import Turn, render
 
 TINY: dict[str, Any] = {
@@ -231,21 +231,28 @@ def test_a_loss_that_is_no_number_stops_the_stage(base, tmp_path):
         sft(tmp_path / "out", inputs, lr=1e30, warmup=0)
 
 
-def test_all_epochs_are_laid_out_with_like_lengths_together():
+def test_each_epoch_has_an_order_with_like_lengths_together():
     recipe = SftRecipe(batch=4, accumulate=2, epochs=2.5)
     lengths = [(n * 37) % 101 for n in range(320)]
-    rows = laid_out(lengths, recipe, 0)
-    assert [len(rows), sorted(rows[:320]), sorted(rows[320:640])] == [
-        800,
-        [*range(320)],
-        [*range(320)],
+    orders = drawn(lengths, recipe, 0)
+    assert [sorted(order) for order in orders] == [[*range(320)]] * 3
+    assert len({tuple(order) for order in orders}) == 3
+    assert orders == drawn(lengths, recipe, 0)
+    assert orders != drawn(lengths, recipe, 1)
+    steps = [
+        [lengths[row] for row in order[start : start + 8]]
+        for order in orders
+        for start in range(0, 320, 8)
     ]
-    assert rows[:320] != rows[320:640]
-    assert rows == laid_out(lengths, recipe, 0)
-    assert rows != laid_out(lengths, recipe, 1)
-    steps = [[lengths[row] for row in rows[start : start + 8]] for start in range(0, 800, 8)]
     padded = sum(8 * max(step) for step in steps) / sum(map(sum, steps))
     assert padded < 1.2
+
+
+@pytest.mark.parametrize(("replies", "epochs", "steps"), [(3, 4, 4), (6, 3, 6), (8, 2.5, 5)])
+def test_every_epoch_ends_with_an_update(base, tmp_path, replies, epochs, steps):
+    rows = [conversation(n) for n in range(replies)]
+    inputs = {"base": base, "threads/0-9": threads(tmp_path / "t", rows)}
+    assert metrics(sft(tmp_path / "out", inputs, epochs=epochs))["steps"] == steps
 
 
 def test_interrupted_work_goes_on_to_the_same_model(base, tmp_path):

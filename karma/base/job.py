@@ -32,8 +32,14 @@ def run(job: Job) -> None:
 
 def _tiny(job: Job, recipe: TinyRecipe) -> tuple[Any, Any, dict[str, float]]:
     """Train tokenizer and model on the texts that the recipe names."""
-    readers = {"world": _plain_texts, "instructions": _dialogue_texts}
+    readers = {"world": _plain_texts, "instructions": dialogue_texts}
     texts = [text for name in recipe.text for text in readers[name](job.inputs[f"text/{name}"])]
+    if not texts:
+        raise InputError(
+            "base.tiny.text",
+            "the instruction data have no answered dialogue of the use sft",
+            "Name a file with more dialogues, or read world too.",
+        )
     tokens = tokenizer.train(texts, recipe.vocab, recipe.context)
     print(f"base: {len(texts)} texts")
     model, metrics = tiny.train(job, recipe, tokens, texts)
@@ -68,11 +74,11 @@ def _plain_texts(path: Path) -> list[str]:
         ) from None
 
 
-def _dialogue_texts(path: Path) -> list[str]:
-    """Instruction dialogues as they are written for a model, all but those held out for tests."""
+def dialogue_texts(path: Path) -> list[str]:
+    """Instruction dialogues of the use ``sft`` as they are written for a model."""
     texts = []
     for dialogue in instructions.read(str(path), path):
-        if instructions.use_of(dialogue) == "test":
+        if instructions.use_of(dialogue) != "sft":
             continue
         end = len(dialogue) - len(dialogue) % 2
         if end:

@@ -32,7 +32,8 @@ class TinyRecipe(Section):
     """The longest sequence that the model takes, in tokens."""
 
     text: tuple[Literal["world", "instructions"], ...] = ("world", "instructions")
-    """What it reads: the simulator's base text, the instruction dialogues, or both."""
+    """What it reads: the simulator's base text, the instruction dialogues that starting policies
+    learn from, or both."""
 
     sequences: int = Field(default=9000, ge=1)
     """How many sequences it learns from; texts repeat, or not all are read, as this asks."""

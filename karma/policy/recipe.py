@@ -98,8 +98,8 @@ class PolicyRecipe(Section):
     """Adapters to learn in place of weights, in policy and separate critic; null: all weights."""
 
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    """What the networks compute in; weights and losses stay in single precision. ``auto`` is
-    bfloat16 on a GPU and float32 on a CPU."""
+    """What the policy and the critic compute in; weights and losses stay in single precision.
+    ``auto`` is bfloat16 on a GPU and float32 on a CPU."""
 
     temperature: float = Field(default=1.0, gt=0)
     """All logits are divided by it, in sampling and in learning, the reference's too."""

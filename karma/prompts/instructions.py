@@ -53,8 +53,8 @@ def key(dialogue: Dialogue) -> str:
 def use_of(dialogue: Dialogue) -> Use:
     """What a dialogue is for: one in ten ``test``, three ``ppo``, six ``sft``.
 
-    As with threads, no start learns the answers to the prompts that PPO asks of it. It hangs on the
-    first turn, so that dialogues which open alike stay together.
+    As with threads, no start, and no base trained here, learns the answers to the prompts that PPO
+    asks of it. It hangs on the first turn, so that dialogues which open alike stay together.
     """
     digest = hashlib.sha256(f"held out {dialogue[0]['text']}".encode()).hexdigest()
     place = int(digest[:8], 16) % 10

@@ -22,7 +22,8 @@ class UnexposedPrompts(Section):
     instructions: str = "world"
     """Where the dialogues come from: ``world`` (the simulator's), a file, or a data set of the hub
     with its full revision, ``name@<40 hex digits>``. Of ten dialogues about six are learned from by
-    the starting policies, three give PPO's prompts, and one is held out for tests."""
+    the starting policies and a base trained here, three give PPO's prompts, and one is held out for
+    tests."""
 
     count: int = Field(default=2000, ge=1)
     """How many prompts PPO gets at most, one per dialogue."""

@@ -19,6 +19,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 from karma.errors import InputError
 from karma.memory import Budget
 from karma.pretrained import SAFE, WEIGHTS, loading
+from karma.reward.head import keep_single
 from karma.reward.objectives import pad
 from karma.reward.views import Slot, View
 from karma.text import Turn, render
@@ -99,7 +100,9 @@ class Model:
         model = AutoModelForSequenceClassification.from_pretrained(
             folder, dtype=torch.float32, **WEIGHTS
         )
+        keep_single(model)
         self.model = model.to(device).eval()
+        self.half_precision = torch.device(device).type == "cuda"
 
     @torch.no_grad()
     def raw(
@@ -116,14 +119,15 @@ class Model:
         model was trained."""
         rewards = [0.0] * len(ids)
         kind = torch.device(self.device).type
-        for batch in _batches(ids, budget):
-            tokens, mask = pad([ids[row] for row in batch], self.tokenizer.pad_token_id)
-            with torch.autocast(kind, torch.bfloat16, enabled=kind == "cuda"):
+        # Autocast forgets at its end what it cast, so one for all batches casts each weight once.
+        with torch.autocast(kind, torch.bfloat16, enabled=self.half_precision):
+            for batch in _batches(ids, budget):
+                tokens, mask = pad([ids[row] for row in batch], self.tokenizer.pad_token_id)
                 output = self.model(
                     input_ids=tokens.to(self.device), attention_mask=mask.to(self.device)
                 )
-            for row, reward in zip(batch, output.logits.squeeze(-1).tolist(), strict=True):
-                rewards[row] = reward
+                for row, reward in zip(batch, output.logits.squeeze(-1).tolist(), strict=True):
+                    rewards[row] = reward
         return rewards
 
 
@@ -133,16 +137,11 @@ class Sum:
     def __init__(self, terms: dict[str, tuple[float, "RewardModel"]]) -> None:
         self.terms = terms
         scorers = [model.scorer for _, model in terms.values()]
-        self.needs = frozenset[str]().union(*(scorer.needs for scorer in scorers))
+        self.needs: frozenset[str] = frozenset[str]().union(*(scorer.needs for scorer in scorers))
         # The terms learnt from the same rows, so their neutral slots are one and the same.
-        self.neutral = next((s.neutral for s in scorers if s.neutral is not None), None)
-
-    def raw(
-        self, turns: Sequence[list[Turn]], replies: Sequence[str], slots: Sequence[Slot | None]
-    ) -> list[float]:
-        """The sum of weight times term for each reply."""
-        rows = zip(*self.weighted(turns, replies, slots).values(), strict=True)
-        return [sum(row) for row in rows]
+        self.neutral: Slot | None = next(
+            (s.neutral for s in scorers if s.neutral is not None), None
+        )
 
     def weighted(
         self, turns: Sequence[list[Turn]], replies: Sequence[str], slots: Sequence[Slot | None]
@@ -157,7 +156,7 @@ class Sum:
 class RewardModel:
     """A loaded artefact of ``reward``: ``name`` is its variant's, or ``gold``."""
 
-    def __init__(self, name: str, scorer: Scorer, mean: float, deviation: float) -> None:
+    def __init__(self, name: str, scorer: Scorer | Sum, mean: float, deviation: float) -> None:
         self.name = name
         self.scorer = scorer
         self.mean = mean
@@ -170,10 +169,7 @@ class RewardModel:
         slots: Sequence[Slot | None],
     ) -> list[float]:
         """Standardised rewards in the order given; a slot of None is the view's neutral slot."""
-        if not replies:
-            return []
-        raw = self.scorer.raw(turns, replies, slots)
-        return [(reward - self.mean) / self.deviation for reward in raw]
+        return self.explained(turns, replies, slots)[0]
 
     @property
     def cut(self) -> Counter[str]:
@@ -192,10 +188,13 @@ class RewardModel:
     ) -> tuple[list[float], dict[str, list[float]]]:
         """What ``score`` gives, and what each term adds to it before the sum is standardised ({} if
         it is no sum)."""
-        if not replies or not isinstance(self.scorer, Sum):
-            return self.score(turns, replies, slots), {}
-        terms = self.scorer.weighted(turns, replies, slots)
-        raw = [sum(row) for row in zip(*terms.values(), strict=True)]
+        if not replies:
+            return [], {}
+        if isinstance(self.scorer, Sum):
+            terms = self.scorer.weighted(turns, replies, slots)
+            raw = [sum(row) for row in zip(*terms.values(), strict=True)]
+        else:
+            terms, raw = {}, self.scorer.raw(turns, replies, slots)
         return [(reward - self.mean) / self.deviation for reward in raw], terms
 
 
@@ -239,7 +238,7 @@ def load(folder: Path, device: str = "cpu") -> RewardModel:
         return RewardModel(document["name"], scorer, document["mean"], document["deviation"])
 
 
-def _scorer(folder: Path, document: dict[str, Any], device: str) -> Scorer:
+def _scorer(folder: Path, document: dict[str, Any], device: str) -> Scorer | Sum:
     match document["kind"]:
         case "model":
             weights = folder / "model"

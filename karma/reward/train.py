@@ -16,6 +16,7 @@ from karma.errors import InputError
 from karma.jobs import Job
 from karma.reward.backbone import adapters, classifier, source, tokenizer_of
 from karma.reward.data import Split
+from karma.reward.head import keep_single
 from karma.reward.objectives import Step, normal_scores, schedule
 from karma.reward.recipe import RewardRecipe
 from karma.reward.trainer import Collator, Reporter, ValuationTrainer
@@ -65,6 +66,7 @@ def fit(
         data_collator=Collator(ids, _targets(train), tokenizer.pad_token_id),
         callbacks=[Reporter(job)],
     )
+    keep_single(trainer.model)
     trainer.plan(recipe.objective, steps)
     trainer.remove_callback(PrinterCallback)
     trainer.train(resume_from_checkpoint=_last_checkpoint(scratch))

@@ -1,11 +1,13 @@
 """Fine-tunes with TRL's SFTTrainer; what is interrupted goes on from its last checkpoint."""
 
 import math
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
 from datasets import Dataset
+from torch.utils.data import Sampler
 from transformers import (
     AutoModelForCausalLM,
     PrinterCallback,
@@ -26,8 +28,36 @@ from karma.sft.recipe import SftRecipe
 LOG_STEPS = 10
 
 
+class Orders(Sampler[int]):
+    """Each epoch's rows in the order in which they are learned from; the trainer sets the epoch.
+
+    The trainer's own grouping draws an epoch's order when it comes to it, so what is resumed within
+    a later epoch would draw the first one's again.
+    """
+
+    def __init__(self, orders: list[list[int]]) -> None:
+        self.orders = orders
+        self.set_epoch(0)
+
+    def set_epoch(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self.orders[self.epoch])
+
+    def __len__(self) -> int:
+        return len(self.orders[self.epoch])
+
+
 class Trainer(SFTTrainer):
-    """``SFTTrainer`` without what it would send and write beside the model."""
+    """``SFTTrainer`` with given orders, without what it would send and write beside the model."""
+
+    def __init__(self, orders: list[list[int]], **settings: Any) -> None:
+        super().__init__(**settings)
+        self.orders = orders
+
+    def _get_train_sampler(self, *_: Any) -> Orders:
+        return Orders(self.orders)
 
     def _send_telemetry(self) -> None:
         """Send nothing."""
@@ -82,11 +112,11 @@ def train(
     # Weights stay in single precision: at a small learning rate bfloat16 rounds updates away.
     model = AutoModelForCausalLM.from_pretrained(job.inputs["base"], dtype=torch.float32)
     checkpoints = job.scratch / "checkpoints"
-    order = laid_out([len(row["input_ids"]) for row in tokens.rows], recipe, seed)
     trainer = Trainer(
+        drawn([len(row["input_ids"]) for row in tokens.rows], recipe, seed),
         model=model,
         args=_arguments(recipe, seed, checkpoints, cuda=cuda),
-        train_dataset=Dataset.from_list(tokens.rows).select(order),
+        train_dataset=Dataset.from_list(tokens.rows),
         processing_class=tokenizer,
         callbacks=[Reporter(job)],
     )
@@ -104,27 +134,19 @@ def train(
     return trainer.model, numbers
 
 
-def laid_out(lengths: list[int], recipe: SftRecipe, seed: int) -> list[int]:
-    """The rows of all epochs in the order in which they are learned from, grouped by length.
-
-    The trainer's own grouping draws each epoch's order when it comes to it, and what is resumed
-    within a later epoch would draw the first one's again.
-    """
+def drawn(lengths: list[int], recipe: SftRecipe, seed: int) -> list[list[int]]:
+    """An order of the rows for each epoch, those of like length in one update."""
     generator = torch.Generator().manual_seed(seed)
     update = recipe.batch * recipe.accumulate
-    rows: list[int] = []
-    for _ in range(math.ceil(recipe.epochs)):
-        rows += get_length_grouped_indices(lengths, update, generator=generator)
-    return rows[: max(1, round(recipe.epochs * len(lengths)))]
+    epochs = range(math.ceil(recipe.epochs))
+    return [get_length_grouped_indices(lengths, update, generator=generator) for _ in epochs]
 
 
 def _arguments(recipe: SftRecipe, seed: int, checkpoints: Path, *, cuda: bool) -> SFTConfig:
     """The recipe in the trainer's words."""
     return SFTConfig(
         output_dir=str(checkpoints),
-        # The rows are laid out for all epochs.
-        num_train_epochs=1,
-        train_sampling_strategy="sequential",
+        num_train_epochs=recipe.epochs,
         learning_rate=recipe.lr,
         warmup_steps=recipe.warmup,
         lr_scheduler_type="linear",
