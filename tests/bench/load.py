@@ -332,7 +332,7 @@ def postgres(folder: Path, server: Server) -> Held | None:
         data = folder / "data"
         data.mkdir()
         team.months(data)
-        team.deploy(stack, team.recipe(data))
+        team.deploy(stack, team.recipe(data), "--cron", "* * * * *")
         store = Store(stack.work / "karma")
         at_work = store.root / "records" / "threads"
         wait_until(lambda: list(at_work.glob("*.json")), 300)
