@@ -2,7 +2,7 @@
 
     python -m tests.bench.generate --comments 1000000 RC.zst
 
-Each file holds so many comments, and the files follow each other in time. Values drift in a few
+Each file holds so many comments of a calendar month, as real dumps do. Values drift in a few
 lines as they do in real dumps. Frames come from ``zstd --long=31`` reading a pipe, so that their
 headers ask for a window of 2 GiB. Submissions are left out: contexts begin with comments.
 """
@@ -12,6 +12,7 @@ import hashlib
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import IO
 
@@ -29,9 +30,9 @@ POWERS = 36 ** np.arange(6, -1, -1)
 
 
 def write(paths: list[Path], comments: int, seed: int, latest_days: float = LATEST_DAYS) -> None:
-    """Write ``comments`` lines to each of ``paths``, each of which goes on where the last ends.
+    """Write ``comments`` lines to each of ``paths``, one month after the other.
 
-    No comment is later than ``latest_days`` after its post. Raises CalledProcessError where
+    No comment is later than about ``latest_days`` after its post. Raises CalledProcessError where
     ``zstd`` fails.
     """
     forest = grow(len(paths), comments, seed, latest_days)
@@ -39,12 +40,21 @@ def write(paths: list[Path], comments: int, seed: int, latest_days: float = LATE
     prose, line = Prose(rng), template()
     for place, path in enumerate(paths):
         part = forest[place * comments : (place + 1) * comments]
+        part = replace(part, created=_in_month(part.created, place))
         with _compressed(path) as stream:
             for start in range(0, comments, BATCH):
                 columns = _columns(part[start : start + BATCH], rng, prose)
                 rows = zip(*columns.values(), strict=True)
                 lines = [line % dict(zip(columns, row, strict=True)) for row in rows]
                 stream.write("".join(lines).encode())
+
+
+def _in_month(created: np.ndarray, place: int) -> np.ndarray:
+    """The same moments, in their order, from the beginning to the end of a calendar month."""
+    months = (np.datetime64("2023-01") + place + np.arange(2)).astype("datetime64[s]")
+    first, last = months.astype(np.int64)
+    since = created - created.min()
+    return first + since * (last - first) // (since.max() + 1)
 
 
 @contextmanager
