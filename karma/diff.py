@@ -220,20 +220,21 @@ def _rewards(first: dict[str, Any], second: dict[str, Any]) -> list[dict[str, An
 def _kl(first: dict[str, Any], second: dict[str, Any]) -> list[dict[str, Any]]:
     """The policies whose KL from their start is not the same in both."""
     old, new = ({row["id"]: row["kl"] for row in r["policies"]} for r in (first, second))
-    return [
-        {"model": model, "old": old.get(model), "new": new.get(model)}
-        for model in dict.fromkeys([*old, *new])
-        if old.get(model) != new.get(model)
-    ]
+    return _unlike("model", old, new)
 
 
 def _answers(first: dict[str, Any], second: dict[str, Any]) -> list[dict[str, Any]]:
     """The questions whose answer is another one."""
     old, new = ({row["question"]: row["answer"] for row in r["questions"]} for r in (first, second))
+    return _unlike("question", old, new)
+
+
+def _unlike(name: str, old: dict[str, Any], new: dict[str, Any]) -> list[dict[str, Any]]:
+    """A row for each key whose value is not the same in both; ``name`` says what the keys are."""
     return [
-        {"question": question, "old": old.get(question), "new": new.get(question)}
-        for question in dict.fromkeys([*old, *new])
-        if old.get(question) != new.get(question)
+        {name: key, "old": old.get(key), "new": new.get(key)}
+        for key in dict.fromkeys([*old, *new])
+        if old.get(key) != new.get(key)
     ]
 
 

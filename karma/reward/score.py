@@ -58,7 +58,7 @@ class Hash:
         self,
         turns: Sequence[list[Turn]],
         replies: Sequence[str],
-        slots: Sequence[Slot | None],  # noqa: ARG002 - it sees no slot
+        slots: Sequence[Slot | None],  # noqa: ARG002 - as all scorers; it sees no slot
     ) -> list[float]:
         """One draw a reply; the same for the same seed, prompt and reply anywhere."""
         normal = NormalDist()
@@ -78,9 +78,9 @@ class Length:
 
     def raw(
         self,
-        turns: Sequence[list[Turn]],  # noqa: ARG002 - it sees the reply only
+        turns: Sequence[list[Turn]],  # noqa: ARG002 - as all scorers; it sees the reply alone
         replies: Sequence[str],
-        slots: Sequence[Slot | None],  # noqa: ARG002 - it sees the reply only
+        slots: Sequence[Slot | None],  # noqa: ARG002 - as all scorers; it sees the reply alone
     ) -> list[float]:
         """One length a reply."""
         return [math.log1p(len(reply)) for reply in replies]

@@ -74,20 +74,20 @@ class Reporter(TrainerCallback):
 
     def on_step_end(
         self,
-        args: TrainingArguments,  # noqa: ARG002 - the trainer passes it
+        _args: TrainingArguments,
         state: TrainerState,
-        control: TrainerControl,  # noqa: ARG002 - the trainer passes it
-        **kwargs: Any,  # noqa: ARG002 - the trainer passes it
+        _control: TrainerControl,
+        **_: Any,
     ) -> None:
         self.job.progress(state.global_step, state.max_steps, "steps")
 
     def on_log(
         self,
-        args: TrainingArguments,  # noqa: ARG002 - the trainer passes it
+        _args: TrainingArguments,
         state: TrainerState,
-        control: TrainerControl,  # noqa: ARG002 - the trainer passes it
+        _control: TrainerControl,
         logs: dict[str, float] | None = None,
-        **kwargs: Any,  # noqa: ARG002 - the trainer passes it
+        **_: Any,
     ) -> None:
         if logs is None or "loss" not in logs:
             return
