@@ -10,7 +10,7 @@ from pathlib import Path
 
 from karma.dumps.lines import Chunk, LongLine, Reject
 
-SIZE = 24 << 20
+SIZE = 16 << 20
 # Millions of tiny lines would make a large table.
 LINES = 1 << 17
 

@@ -20,7 +20,7 @@ from karma.dumps.ranges import RANGE
 # So many rows are looked at at a time.
 STEP = 1 << 12
 # What waits to be put to the rows of its range, in bytes, about.
-WAITING = 16 << 20
+WAITING = 8 << 20
 # What a row group holds, in bytes, about: the file's table of contents has a few KiB for each.
 GROUP = 4 << 20
 # Columns whose values repeat within a row group; the others are not worth a dictionary.
