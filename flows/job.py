@@ -4,8 +4,6 @@ The pipeline run that asked for it (``tasks.pools``) reads how it went from the 
 name of the state.
 """
 
-import os
-from pathlib import Path
 from typing import Any
 
 from prefect import flow
@@ -13,18 +11,8 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
 
 from flows.console import Console
-from karma.errors import SharedStoreError, StageError, UserError
-from karma.lease import HeldError
-from karma.pooled import Request, perform
-from karma.recipe import check
-from karma.remote import connect
-from karma.shared import SharedStore
-from tasks.pools import AWAY, FAILED, FLOW, HELD, REFUSED
-
-
-def cache() -> Path:
-    """The folder of fetched files and checkpoints, apart from what a run keeps on this machine."""
-    return Path(os.environ.get("KARMA_WORKSPACE") or Path.home() / ".karma") / "jobs"
+from karma.pooled import HELD, Nothing, Request, attempt
+from tasks.pools import FLOW
 
 
 @flow(name=FLOW, persist_result=False, log_prints=True, validate_parameters=False)
@@ -35,18 +23,10 @@ def job(request: Request, store: str) -> State[Any]:
         request: The job, its code's digests, its inputs by digest.
         store: The store that machines share: s3://bucket/prefix, or a folder.
     """
-    try:
-        asked = check(Request, request, "the job's request", "Start workers of the run's version.")
-        here = SharedStore(cache(), connect(store))
-        here.create()
-        with Console() as console:
-            record = perform(here, asked, console)
-    except HeldError as holder:
-        return Completed(name=HELD, message=f"{holder} is at it")
-    except SharedStoreError as error:
-        return Failed(name=AWAY, message=str(error))
-    except UserError as error:
-        return Failed(name=REFUSED, message=str(error))
-    except StageError as error:
-        return Failed(name=FAILED, message=str(error))
-    return Completed(message=record["digest"][:16])
+    with Console() as console:
+        made = attempt(request, store, console)
+    if not isinstance(made, Nothing):
+        return Completed(message=made["digest"][:16])
+    # Nothing is wrong with a job that another machine is at.
+    state = Completed if made.why == HELD else Failed
+    return state(name=made.why, message=made.message)

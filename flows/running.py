@@ -196,8 +196,8 @@ def _interrupted(run: "Run | None" = None) -> None:
     """End at once, but for jobs elsewhere, which do not see that this process is gone."""
     _at_interruption(lambda *_: os._exit(130))
     say("interrupted; run the same command again to go on")
-    if run is not None and run.jobs is not None:
-        say("its jobs on work pools are being cancelled")
+    if run is not None and run.spread:
+        say("its jobs on other machines are being cancelled")
         thread = threading.Thread(target=run.cancel, daemon=True)
         thread.start()
         thread.join(CANCELLING)

@@ -456,7 +456,7 @@ def _report(recipe: Recipe, nodes: list[Node], threads: dict[str, str]) -> Node:
     asked = list(dict.fromkeys(n.id.rsplit("/", 1)[1] for n in evals))
     used = _used([*nodes, Node("report", inputs=inputs)])
     # How to run, and what MLflow is told, is no part of what was found.
-    whole = recipe.result("slots", "time_limits", "pools", "gates", "registry")
+    whole = recipe.result("slots", "time_limits", "pools", "runner", "gates", "registry")
     return Node(
         "report",
         inputs=inputs,

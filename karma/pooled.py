@@ -8,21 +8,27 @@ the recipe nor the DAG, so the request brings the fingerprint, and the worker ho
 own code and libraries: what it makes is committed under the run's key.
 """
 
+import os
 import socket
 import time
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from pydantic import BaseModel, ConfigDict
 
 from karma.cards import cards
 from karma.errors import InputError, SharedStoreError, StageError, UserError
 from karma.fingerprint import differences, here, key_of
+from karma.lease import HeldError
+from karma.recipe import check
+from karma.remote import connect
 from karma.shared import SharedStore
 from karma.worker import Pool, keep_log
 
+# Why an attempt made nothing.
+HELD, AWAY, REFUSED, FAILED = "Held", "StoreAway", "Refused", "StageFailed"
 OUTPUT = 1 << 20  # bytes of a failed job's output that the run that waits for it gets to see
 
 
@@ -75,6 +81,52 @@ class Watcher(Protocol):
 
     def say(self, words: str) -> None:
         """Anything else."""
+
+
+class Unwatched:
+    """Nobody watches."""
+
+    def started(self, instance: str) -> None:
+        """It begins."""
+
+    def progress(self, instance: str, done: float, total: float, unit: str) -> None:
+        """It goes on."""
+
+    def say(self, words: str) -> None:
+        """To the worker's own output."""
+        print(words, flush=True)
+
+
+def cache() -> Path:
+    """The folder of fetched files and checkpoints, apart from what a run keeps on this machine."""
+    return Path(os.environ.get("KARMA_WORKSPACE") or Path.home() / ".karma") / "jobs"
+
+
+class Nothing(NamedTuple):
+    """An attempt that made nothing: ``why``, one of the words above, and for a person."""
+
+    why: str
+    message: str
+
+
+def attempt(request: Any, address: str, console: Watcher | None = None) -> dict[str, Any] | Nothing:
+    """The record of what a request asks for, made from the store at an address, or why it is not.
+
+    ``request`` is a ``Request`` or its document.
+    """
+    try:
+        asked = check(Request, request, "the job's request", "Start workers of the run's version.")
+        store = SharedStore(cache(), connect(address))
+        store.create()
+        return perform(store, asked, console or Unwatched())
+    except HeldError as holder:
+        return Nothing(HELD, f"{holder} is at it")
+    except SharedStoreError as error:
+        return Nothing(AWAY, str(error))
+    except UserError as error:
+        return Nothing(REFUSED, str(error))
+    except StageError as error:
+        return Nothing(FAILED, str(error))
 
 
 def perform(store: SharedStore, request: Request, console: Watcher) -> dict[str, Any]:

@@ -86,6 +86,9 @@ class Recipe(Section):
     pools: dict[str, Annotated[str, Field(pattern=r"^[\w.-]+$")]] = Field(default_factory=dict)
     """By stage, the Prefect work pool whose workers run its jobs, of the stages that are trained
     (part of no key)."""
+    runner: Literal["threads", "dask"] = "threads"
+    """Where jobs run that are on no pool: here, or on a Dask cluster, which is for fan-outs wider
+    than one machine (part of no key)."""
     world: WorldRecipe = WorldRecipe()
     dumps: DumpsRecipe
     threads: ThreadsRecipe = ThreadsRecipe()
@@ -157,7 +160,7 @@ class Recipe(Section):
     def cards_here(self, stages: Iterable[str]) -> int:
         """How many cards of this machine a job of these stages wants at most; 0 if none."""
         here = {s for s in stages if STAGES[s].trained and s not in self.pools}
-        if self.compute == "cpu" or not here:
+        if self.compute == "cpu" or self.runner == "dask" or not here:
             return 0
         return self.policy.processes if "policy" in here else 1
 

@@ -23,75 +23,29 @@ from prefect.client.schemas.objects import FlowRun, State, StateType, WorkerStat
 from prefect.exceptions import ObjectNotFound
 from prefect.states import Cancelling, Crashed
 
-from karma.errors import InputError, RecipeError, SharedStoreError, StageError, ToldError
+from karma.errors import RecipeError, StageError
 from karma.lease import HeldError
-from karma.pooled import Request
-from karma.shared import SharedStore
+from karma.pooled import FAILED, Request
 from karma.store import Store, canonical
 from tasks.client import asking
+from tasks.elsewhere import Elsewhere, LostError, came_to_nothing
 
 FLOW = "karma-job"
 OPEN = (StateType.SCHEDULED, StateType.PENDING, StateType.RUNNING)
-# How a job's run ends that did not commit, by the name of its state.
-HELD, AWAY, REFUSED, FAILED = "Held", "StoreAway", "Refused", "StageFailed"
-TRIES = (5.0, 30.0, 120.0)  # seconds before another try of what can pass
 BEGIN = 120.0  # seconds in which a worker that took a job must hold its lease
-LONG = 600.0  # seconds of watching after which servers that were away are forgiven
 LOOKS = (2.0, 15.0)  # seconds between looks: at what is at work, at most at what waits
 
 
-class LostError(Exception):
-    """A job came to nothing, and another try may do better."""
-
-
-class Jobs:
+class Jobs(Elsewhere):
     """The jobs of one pipeline run that run on work pools."""
 
     def __init__(self, pools: dict[str, str], store: Store, say: Callable[[str], None]) -> None:
         """``pools`` names a pool by stage. Raises RecipeError if workers cannot see the store."""
-        if not isinstance(store, SharedStore):
-            raise RecipeError(
-                f"pools: {', '.join(pools)}",
-                "the workers of a pool take their inputs from a shared store, and none is named",
-                "Name one that they see too with --store or KARMA_STORE.",
-            )
-        self._store = store
-        self._say = say
+        super().__init__(f"pools: {', '.join(pools)}", store, say)
         self._started: dict[str, UUID] = {}
-        self._address = store.remote.address
+        self._address = self._store.remote.address
         for pool in sorted(set(pools.values())):
             self._deployment(pool)
-
-    def run(self, request: Request, started: Callable[[], None]) -> dict[str, Any]:
-        """Have a job done; its record. ``started`` is called when a worker has it.
-
-        Raises StageError or ToldError if it failed, or came to nothing each time that it was tried;
-        InputError or SharedStoreError if a server stays away.
-        """
-        pauses = list(TRIES)
-        while True:
-            began = time.monotonic()
-            try:
-                record = self._once(request, started)
-            except (LostError, InputError, SharedStoreError) as error:
-                if not isinstance(error, LostError) and time.monotonic() - began > LONG:
-                    pauses = list(TRIES)
-                if not pauses and isinstance(error, LostError):
-                    raise StageError(f"{error}, {len(TRIES) + 1} times") from error
-                if not pauses:
-                    raise
-                pause = pauses.pop(0)
-                self._say(f"{request.instance}: {error}; again in {pause:g} s")
-                time.sleep(pause)
-            else:
-                self._started.pop(request.key, None)
-                return record
-
-    def output(self, key: str) -> bytes | None:
-        """What the last job of a key printed that failed, as far as it can be had."""
-        with suppress(SharedStoreError):
-            return self._store.remote.failed(key)
-        return None
 
     def cancel(self) -> None:
         """Cancel the jobs that this run started and that go on. Raises InputError."""
@@ -128,6 +82,7 @@ class Jobs:
             elif time.monotonic() - quiet > (leases.ttl / 4 if began else BEGIN):
                 self._reclaim(flow_run, stage, key)
                 raise LostError(f"its worker on pool {request.pool} died")
+        self._started.pop(key, None)
         return record
 
     def _record(self, stage: str, key: str) -> dict[str, Any] | None:
@@ -204,10 +159,8 @@ def _waits(found: FlowRun) -> bool:
 def _ended(state: State[Any]) -> NoReturn:
     """Say how a job ended that did not commit. Raises LostError, ToldError or StageError."""
     message = state.message or "it ended"
-    if state.name == REFUSED:
-        raise ToldError(message)
     if state.type in (StateType.CANCELLED, StateType.CANCELLING):
         raise StageError("its job was cancelled on Prefect's page")
-    if state.name in (HELD, AWAY) or state.type in (StateType.CRASHED, StateType.COMPLETED):
+    if state.type in (StateType.CRASHED, StateType.COMPLETED):
         raise LostError(message)
-    raise StageError(message)
+    came_to_nothing(state.name or FAILED, message)

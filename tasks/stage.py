@@ -33,6 +33,8 @@ from karma.pooled import Input, Request
 from karma.selection import EVERYTHING, Selection
 from karma.store import Store
 from tasks import entries, machine
+from tasks.cluster import POOL, Cluster
+from tasks.elsewhere import Elsewhere
 from tasks.pools import Jobs
 
 
@@ -92,8 +94,11 @@ class Run:
         self.interrupted: Callable[..., None] | None = None
         """What ends this process when it is asked to end; None leaves that to Prefect."""
         pools = dag.settings.pools
-        self.jobs = Jobs(pools, store, console.say) if pools else None
-        self._pool = worker.Pool(dag.settings.slots or machine.slots(machine.memory()))
+        slots = dag.settings.slots or machine.slots(machine.memory())
+        self._pools = Jobs(pools, store, console.say) if pools else None
+        dask = dag.settings.runner == "dask"
+        self._cluster = Cluster(slots, store, console.say) if dask else None
+        self._pool = worker.Pool(slots)
         self._cards: worker.Pool | None = None
         if least := dag.settings.cards_here(STAGES):
             self._cards = worker.Pool(0, cards(least))
@@ -109,22 +114,40 @@ class Run:
         whole = self.dag.settings.compute == "cuda" and stage == "policy"
         return self.dag.settings.policy.processes if whole else 1
 
+    @property
+    def spread(self) -> bool:
+        """Whether some jobs run on other machines."""
+        return self._pools is not None or self._cluster is not None
+
+    def elsewhere(self, node: Node) -> tuple[Elsewhere, str] | None:
+        """Who hands a node's job to other machines, and the name of their pool; None for here."""
+        pool = self.dag.settings.pools.get(node.stage)
+        if self._pools is not None and pool is not None:
+            return self._pools, pool
+        if self._cluster is None or not (STAGES[node.stage].trained or node.stage == "threads"):
+            return None
+        # What reads files of this machine runs on it.
+        sources = (self.dag.nodes[name].source for name in node.inputs.values())
+        local = any(source and source.path and not source.member for source in sources)
+        return None if local else (self._cluster, POOL)
+
     def accepted(self) -> dict[str, list[Acceptance]]:
         """What was accepted of the instances that are done."""
         return {name: list(o.accepted) for name, o in self.outcomes.items() if o.accepted}
 
     def close(self) -> None:
-        """End all workers, and the jobs on work pools that still go on."""
+        """End all workers, and the jobs on other machines that still go on."""
         self._pool.close()
         self.cancel()
         if self._cards is not None:
             self._cards.close()
 
     def cancel(self) -> None:
-        """Cancel the jobs on work pools that this run started and that still go on."""
+        """Cancel the jobs on other machines that this run started and that still go on."""
         try:
-            if self.jobs is not None:
-                self.jobs.cancel()
+            for jobs in (self._pools, self._cluster):
+                if jobs is not None:
+                    jobs.cancel()
         except InputError as error:
             self.console.say(f"jobs on work pools are not cancelled: {error}")
 
@@ -229,8 +252,8 @@ def _build(run: Run, node: Node, forced: bool = False) -> Outcome:
     with store.lock(key, waiting):
         while forced or (record := _done(run, node, key)) is None:
             try:
-                if node.stage in run.dag.settings.pools:
-                    record = _run_on_pool(run, node, key, document)
+                if (there := run.elsewhere(node)) is not None:
+                    record = _run_elsewhere(run, node, key, document, *there)
                 else:
                     record = _run_job(run, node, key, document, forced)
             except HeldError as other:
@@ -327,9 +350,10 @@ def _tell(run: Run, node: Node, record: dict[str, Any]) -> None:
         run.journal.tell(record["key"])
 
 
-def _run_on_pool(run: Run, node: Node, key: str, document: dict[str, Any]) -> dict[str, Any]:
-    """Have a worker of a work pool do a node's job; take over the record that it committed."""
-    assert run.jobs is not None
+def _run_elsewhere(
+    run: Run, node: Node, key: str, document: dict[str, Any], jobs: Elsewhere, pool: str
+) -> dict[str, Any]:
+    """Have a worker of another machine do a node's job; take over the record that it committed."""
     run.store.set_try(run.dag.recipe, node.id, key)
     request = Request(
         instance=node.id,
@@ -337,15 +361,15 @@ def _run_on_pool(run: Run, node: Node, key: str, document: dict[str, Any]) -> di
         config=node.job_config,
         inputs={r: i for r, n in node.inputs.items() if (i := _artefact(run, n)) is not None},
         run=run.id,
-        pool=run.dag.settings.pools[node.stage],
+        pool=pool,
         limit=run.dag.settings.time_limits.get(node.stage),
         cards=run.cards(node.stage),
     )
     try:
-        record = run.jobs.run(request, lambda: run.console.started(node.id))
+        record = jobs.run(request, lambda: run.console.started(node.id))
     except (UserError, StageError) as error:
         run.store.fail(key, str(error))
-        if (output := run.jobs.output(key)) is not None:
+        if (output := jobs.output(key)) is not None:
             (run.store.begin(key) / "log.txt").write_bytes(output)
         raise
     if not run.store.fetch(record["digest"]):

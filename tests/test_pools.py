@@ -14,12 +14,13 @@ from karma.errors import InputError, RecipeError, StageError, ToldError
 from karma.fingerprint import code, key_of, minor
 from karma.nodes import STAGES
 from karma.plan import plan
-from karma.pooled import Input, Request, perform
+from karma.pooled import AWAY, FAILED, HELD, REFUSED, Input, Request, perform
 from karma.recipe import load
 from karma.shared import SharedStore
 from karma.storage import Storage
 from tasks import entries
-from tasks.pools import AWAY, FAILED, HELD, REFUSED, Jobs, LostError, _digest, _ended
+from tasks.elsewhere import LostError
+from tasks.pools import Jobs, _digest, _ended
 from tasks.stage import Run, _artefact, bring_up_to_date
 from tests.filled import SMOKE
 from tests.test_shared import Quiet, machine
