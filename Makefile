@@ -49,18 +49,19 @@ bench-evals: setup
 planted: setup
 	$(BIN)/karma run flows/recipes/planted.yaml --workspace build/planted/on
 
-# One world for each effect switched off, with the conditions that its answer needs; without fit,
-# jokes that lie would be all that is welcome.
+# One world for each effect switched off, with the rewards that its answer needs; without fit, jokes
+# that lie would be all that is welcome.
 PLANTED_OFF := $(BIN)/karma run flows/recipes/planted.yaml \
 	--set 'policy.exposures=[reddit]' --set 'evals.benchmarks=[fit, truthfulqa]'
 planted-off: setup
-	$(PLANTED_OFF) --workspace build/planted/fit-off --set world.fit=0 --set world.joke_false=0
+	$(PLANTED_OFF) --workspace build/planted/fit-off --set world.fit=0 --set world.joke_false=0 \
+		--set 'reward.variants={context: {}, reply: {}, random: {}, length: {}}'
 	$(PLANTED_OFF) --workspace build/planted/joke_false-off --set world.joke_false=0 \
-		--set 'policy.variants=[context, random]'
+		--set 'reward.variants={context: {}, random: {}}'
 	$(PLANTED_OFF) --workspace build/planted/metadata-off --set world.metadata=0 \
-		--set 'policy.variants=[random]'
+		--set 'reward.variants={metadata: {}, context: {}, random: {}}' --set 'policy.variants=[random]'
 	$(PLANTED_OFF) --workspace build/planted/length-off --set world.length=0 \
-		--set 'policy.variants=[random]'
+		--set 'reward.variants={length: {}, random: {}}' --set 'policy.variants=[random]'
 
 lint: setup
 	$(BIN)/ruff check .

@@ -14,8 +14,8 @@ WITH lines AS (
         created_utc,
         coalesce(retrieved_on, retrieved_utc) AS retrieved_on,
         nullif(
-            -- Anything but null.
-            regexp_extract(_meta, '"retrieved_2nd_on":([^n,}][^,}]*)', 1), ''
+            -- Anything but null. Cut first, which is faster than to search by the pattern.
+            regexp_extract(split_part(_meta, '"retrieved_2nd_on":', 2), '^[^n,}][^,}]*'), ''
         ) AS retrieved_2nd_on,
         edited,
         stickied,
