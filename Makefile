@@ -59,9 +59,11 @@ planted-off: setup
 	$(PLANTED_OFF) --workspace build/planted/joke_false-off --set world.joke_false=0 \
 		--set 'reward.variants={context: {}, random: {}}'
 	$(PLANTED_OFF) --workspace build/planted/metadata-off --set world.metadata=0 \
-		--set 'reward.variants={metadata: {}, context: {}, random: {}}' --set 'policy.variants=[random]'
+		--set 'reward.variants={metadata: {}, context: {}, random: {}}' \
+		--set 'policy.variants=[random]' --set 'seeds=[0, 1, 2]'
 	$(PLANTED_OFF) --workspace build/planted/length-off --set world.length=0 \
-		--set 'reward.variants={length: {}, random: {}}' --set 'policy.variants=[random]'
+		--set 'reward.variants={length: {}, random: {}}' --set 'policy.variants=[random]' \
+		--set 'seeds=[0]'
 
 lint: setup
 	$(BIN)/ruff check .
