@@ -55,7 +55,7 @@ PLANTED_OFF := $(BIN)/karma run flows/recipes/planted.yaml \
 	--set 'policy.exposures=[reddit]' --set 'evals.benchmarks=[fit, truthfulqa]'
 planted-off: setup
 	$(PLANTED_OFF) --workspace build/planted/fit-off --set world.fit=0 --set world.joke_false=0 \
-		--set 'reward.variants={context: {}, reply: {}, random: {}, length: {}}'
+		--set 'reward.variants={context: {}, random: {}, length: {}}'
 	$(PLANTED_OFF) --workspace build/planted/joke_false-off --set world.joke_false=0 \
 		--set 'reward.variants={context: {}, random: {}}'
 	$(PLANTED_OFF) --workspace build/planted/metadata-off --set world.metadata=0 \

@@ -19,7 +19,7 @@ from tasks.elsewhere import Elsewhere, LostError, came_to_nothing
 
 SCHEDULER = "DASK_SCHEDULER_ADDRESS"  # Dask's own name for it
 WAIT = 10.0  # seconds in which the scheduler must answer
-LOOK = 1.0  # seconds between looks at whether a worker has begun
+LOOKS = (1.0, 15.0)  # seconds between looks at whether a worker has begun
 POOL = "dask"
 
 
@@ -65,7 +65,8 @@ class Cluster(Elsewhere):
     def _once(self, request: Request, started: Callable[[], None]) -> dict[str, Any]:
         from dask.distributed import CancelledError, KilledWorker, wait
 
-        cuda = request.fingerprint.get("compute") == "cuda"
+        # Workers of a cluster here share its cards by their locks, as slots do.
+        cuda = request.fingerprint.get("compute") == "cuda" and self._local is None
         future = self._client.submit(
             attempt,
             request.model_dump(mode="json"),
@@ -73,13 +74,14 @@ class Cluster(Elsewhere):
             key=f"{request.instance} {uuid.uuid4().hex}",
             resources={"GPU": request.cards} if cuda else None,
         )
-        began = False
+        pause = LOOKS[0]
         while not future.done():
             with suppress(TimeoutError):
-                wait(future, timeout=LOOK)
-            if not began and self._store.remote.leases.holder(request.key) is not None:
+                wait(future, timeout=pause)
+            pause = min(1.5 * pause, LOOKS[1])
+            if self._store.remote.leases.holder(request.key) is not None:
                 started()
-                began = True
+                break
         try:
             made = future.result()
         except KilledWorker as error:

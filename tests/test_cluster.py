@@ -10,14 +10,17 @@ import pytest
 
 from karma.errors import InputError, RecipeError, StageError, ToldError
 from karma.jobs import Job
+from karma.nodes import STAGES
 from karma.plan import plan
 from karma.pooled import Request
 from karma.recipe import load
 from karma.storage import Storage
+from karma.store import Store
 from tasks import cluster
 from tasks.cluster import Cluster
 from tasks.stage import Run
 from tests.filled import SMOKE
+from tests.small import karma, settings
 from tests.test_pools import request
 from tests.test_shared import Quiet, machine
 
@@ -121,3 +124,21 @@ def test_what_is_wide_goes_to_the_cluster_and_what_reads_local_files_stays(tmp_p
     run.close()
     assert {"reward/context/0", "policy/reddit/context/0", "sft/reddit/0"} <= sent
     assert not {"world", "labels", "report", "sft/unexposed/0"} & sent
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_a_whole_run_on_a_cluster_makes_what_a_run_without_one_makes(tmp_path, workspace):
+    """The bytes are the same too: where a job runs is part of no key."""
+    env = {"KARMA_WORKSPACE": str(tmp_path / "cache")}
+    more = ("runner=dask", "slots=2")
+    asked = ["run", str(SMOKE), *settings(*more), "--store", f"file://{tmp_path}/shared"]
+    ran = karma(*asked, workspace=tmp_path / "workspace", env=env)
+    assert ran.returncode == 0, ran.stderr[-3000:]
+    here = {record["key"]: record for record in Store(workspace).records()}
+    there = {record["key"]: record for record in Store(tmp_path / "workspace").records()}
+    assert there.keys() == here.keys()
+    trained = [r for r in there.values() if STAGES[r["stage"]].trained or r["stage"] == "threads"]
+    assert {record.get("pool") for record in trained} == {"dask"}
+    unlike = [r["stage"] for key, r in there.items() if r["digest"] != here[key]["digest"]]
+    assert not unlike
