@@ -1,7 +1,7 @@
 """The benchmark of ``dumps``, ``threads``, ``labels``: against bare tools, peers, themselves.
 
     make bench-dumps
-    .venv/bin/python -m tests.bench.dumps --comments 50000
+    .venv/bin/python -m tests.bench.dumps ingest --comments 50000
 
 All ratios are of processor time in one run. Sizes follow ``--comments``: growth is measured from
 0.3 to 3 times as many, and a month holds a twentieth.
@@ -14,6 +14,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -222,32 +223,38 @@ def _counts(ran: list[Ran], left: int, labels: float) -> str:
     )
 
 
-def run(bench: Bench) -> None:
-    """Everything, in the order of the table."""
-    # User names of real dumps are hashed with it; any will do here.
-    os.environ["KARMA_SALT"] = "bench"
-    bench.make()
-    ingest(bench)
-    growth(bench)
-    peers(bench)
-    months(bench, "month_added", THREE_WEEKS, 1.2)
-    months(bench, "month_added_late", HALF_A_YEAR, None)
-    conclude("dumps", bench.rows, bench.notes)
+PARTS: dict[str, Callable[[Bench], None]] = {
+    "ingest": ingest,
+    "growth": growth,
+    "peers": peers,
+    "month": lambda bench: months(bench, "month_added", THREE_WEEKS, 1.2),
+    "month_late": lambda bench: months(bench, "month_added_late", HALF_A_YEAR, None),
+}
 
 
 def main() -> None:
     """Measure, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("parts", nargs="*", help=f"of {', '.join(PARTS)}; all if none is named")
     parser.add_argument("--comments", type=int, default=1_000_000, help="of the main file")
     parser.add_argument("--inputs", type=Path, help="a folder that keeps the dumps")
     asked = parser.parse_args()
+    if unknown := set(asked.parts) - PARTS.keys():
+        parser.error(f"no part is named {', '.join(unknown)}: name some of {', '.join(PARTS)}")
     if asked.comments < 2000:
         parser.error("--comments is too small for months of a twentieth: give at least 2000")
     if shutil.which("zstd") is None:
         parser.error("the command zstd is missing: install it (Debian, Ubuntu: apt install zstd)")
+    # User names of real dumps are hashed with it; any will do here.
+    os.environ["KARMA_SALT"] = "bench"
     with tempfile.TemporaryDirectory(prefix="karma-bench-") as folder:
         work = Path(folder)
-        run(Bench(asked.inputs or work / "inputs", work, asked.comments))
+        bench = Bench(asked.inputs or work / "inputs", work, asked.comments)
+        if not asked.parts:
+            bench.make()
+        for part in asked.parts or PARTS:
+            PARTS[part](bench)
+        conclude("dumps", bench.rows, bench.notes)
 
 
 if __name__ == "__main__":
