@@ -37,7 +37,9 @@ class Cluster(Elsewhere):
             from dask.distributed import Client, LocalCluster
         except ImportError:
             raise RecipeError(
-                "runner: dask", "Dask is not installed", "Install it: pip install 'karma[dask]'."
+                "runner: dask",
+                "Dask is not installed",
+                "Run pip install -e '.[dask]' in the checkout, here and on the workers.",
             ) from None
         # Prefect's handlers would show all that its loggers tell.
         logging.getLogger("distributed").setLevel(logging.WARNING)
