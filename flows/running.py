@@ -121,9 +121,10 @@ def _agree(plan: Plan, store: SharedStore) -> bool:
 
 
 def _stages(found: Work) -> list[str]:
-    """The stage of each job that a run would have to do or look at."""
-    entries = found.those("yes", "maybe")
-    return [entry.node.stage for entry in entries if entry.node.source is None]
+    """The stage of each job that a run would have to do or look at, but for those of a cluster."""
+    nodes = [entry.node for entry in found.those("yes", "maybe")]
+    dag = found.plan.dag
+    return [node.stage for node in nodes if node.source is None and not dag.on_cluster(node)]
 
 
 def say_nothing_ran(found: Work, store: Store) -> None:

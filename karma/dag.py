@@ -51,6 +51,15 @@ class Dag:
     complete: bool
     """Whether the thread ranges are known, so that nothing more will appear."""
 
+    def on_cluster(self, node: Node) -> bool:
+        """Whether Dask gets a node's job: of what fans out, if no file of this machine is read."""
+        settings = self.settings
+        wide = node.source is None and (STAGES[node.stage].trained or node.stage == "threads")
+        if settings.runner != "dask" or node.stage in settings.pools or not wide:
+            return False
+        sources = (self.nodes[name].source for name in node.inputs.values())
+        return not any(source and source.path and not source.member for source in sources)
+
 
 def build(name: str, recipe: Recipe, extents: dict[str, Extent] | None = None) -> Dag:
     """The DAG of a recipe.

@@ -191,9 +191,10 @@ def patterns(value: str | tuple[str, ...] | None) -> list[str]:
 
 def globbed(pattern: str) -> list[Path]:
     """What a path or a glob names, there or not; nothing if a glob names nothing."""
-    # glob.glob and not Path.glob, which takes no absolute pattern.
-    found = sorted(glob.glob(pattern)) if any(s in pattern for s in "*?[") else [pattern]  # noqa: PTH207
-    return [Path(f) for f in found]
+    if not any(sign in pattern for sign in "*?["):
+        return [Path(pattern)]
+    found = glob.glob(pattern)  # noqa: PTH207 - Path.glob takes no absolute pattern
+    return [Path(path) for path in sorted(found)]
 
 
 def _dump_files(pattern: str, kind: str) -> list[Source]:

@@ -160,7 +160,7 @@ class Recipe(Section):
     def cards_here(self, stages: Iterable[str]) -> int:
         """How many cards of this machine a job of these stages wants at most; 0 if none."""
         here = {s for s in stages if STAGES[s].trained and s not in self.pools}
-        if self.compute == "cpu" or self.runner == "dask" or not here:
+        if self.compute == "cpu" or not here:
             return 0
         return self.policy.processes if "policy" in here else 1
 

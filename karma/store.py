@@ -346,7 +346,7 @@ class Store:
             fcntl.flock(file, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
             yield
 
-    def lease(self, stage: str, key: str) -> AbstractContextManager[None]:  # noqa: ARG002
+    def lease(self, stage: str, key: str) -> AbstractContextManager[None]:  # noqa: ARG002 - as claim
         """Hold ``key`` alone among machines. Raises HeldError if another has or had it."""
         return nullcontext()
 

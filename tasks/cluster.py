@@ -13,7 +13,7 @@ from contextlib import suppress
 from typing import Any
 
 from karma.errors import InputError, RecipeError, StageError
-from karma.pooled import Nothing, Request, attempt
+from karma.pooled import HELD, Nothing, Request, attempt
 from karma.store import Store
 from tasks.elsewhere import Elsewhere, LostError, came_to_nothing
 
@@ -47,7 +47,10 @@ class Cluster(Elsewhere):
         self._local = None
         if address is None:
             self._local = LocalCluster(
-                n_workers=slots, threads_per_worker=1, dashboard_address=None
+                n_workers=slots,
+                threads_per_worker=1,
+                dashboard_address=None,
+                env={"KARMA_WORKSPACE": str(store.root.resolve())},
             )
         try:
             self._client = Client(self._local or address, timeout=WAIT)
@@ -91,5 +94,7 @@ class Cluster(Elsewhere):
         except CancelledError:
             raise StageError("its job on Dask was cancelled") from None
         if isinstance(made, Nothing):
+            if made.why == HELD:  # by a machine that may take hours, or by a worker that died
+                self._store.wait(request.stage, request.key)
             came_to_nothing(*made)
         return dict(made)

@@ -47,6 +47,12 @@ class Jobs(Elsewhere):
         for pool in sorted(set(pools.values())):
             self._deployment(pool)
 
+    def run(self, request: Request, started: Callable[[], None]) -> dict[str, Any]:
+        """As any job elsewhere; when it is done there is nothing to cancel any more."""
+        record = super().run(request, started)
+        self._started.pop(request.key, None)
+        return record
+
     def cancel(self) -> None:
         """Cancel the jobs that this run started and that go on. Raises InputError."""
         if not self._started:
@@ -82,7 +88,6 @@ class Jobs(Elsewhere):
             elif time.monotonic() - quiet > (leases.ttl / 4 if began else BEGIN):
                 self._reclaim(flow_run, stage, key)
                 raise LostError(f"its worker on pool {request.pool} died")
-        self._started.pop(key, None)
         return record
 
     def _record(self, stage: str, key: str) -> dict[str, Any] | None:

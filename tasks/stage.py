@@ -100,7 +100,9 @@ class Run:
         self._cluster = Cluster(slots, store, console.say) if dask else None
         self._pool = worker.Pool(slots)
         self._cards: worker.Pool | None = None
-        if least := dag.settings.cards_here(STAGES):
+        jobs = [node for node in dag.nodes.values() if node.source is None]
+        here = {node.stage for node in jobs if not dag.on_cluster(node)}
+        if least := dag.settings.cards_here(here):
             self._cards = worker.Pool(0, cards(least))
 
     def pool(self, stage: str) -> worker.Pool:
@@ -124,12 +126,9 @@ class Run:
         pool = self.dag.settings.pools.get(node.stage)
         if self._pools is not None and pool is not None:
             return self._pools, pool
-        if self._cluster is None or not (STAGES[node.stage].trained or node.stage == "threads"):
-            return None
-        # What reads files of this machine runs on it.
-        sources = (self.dag.nodes[name].source for name in node.inputs.values())
-        local = any(source and source.path and not source.member for source in sources)
-        return None if local else (self._cluster, POOL)
+        if self._cluster is not None and self.dag.on_cluster(node):
+            return self._cluster, POOL
+        return None
 
     def accepted(self) -> dict[str, list[Acceptance]]:
         """What was accepted of the instances that are done."""

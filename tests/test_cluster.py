@@ -1,13 +1,16 @@
 """Jobs on a Dask cluster of two processes over one store."""
 
+import json
 import os
 import signal
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psutil
 import pytest
 
+from karma.dag import build
 from karma.errors import InputError, RecipeError, StageError, ToldError
 from karma.jobs import Job
 from karma.nodes import STAGES
@@ -16,7 +19,7 @@ from karma.pooled import Request
 from karma.recipe import load
 from karma.storage import Storage
 from karma.store import Store
-from tasks import cluster
+from tasks import cluster, elsewhere
 from tasks.cluster import Cluster
 from tasks.stage import Run
 from tests.filled import SMOKE
@@ -37,6 +40,13 @@ def die_once(job: Job) -> None:
     (job.out / "a.txt").write_text("made")
 
 
+def linger(job: Job) -> None:
+    """Take longer than a run waits between its looks, and say when."""
+    began = time.monotonic()
+    time.sleep(4)
+    (job.out / "span.json").write_text(json.dumps([began, time.monotonic()]))
+
+
 @pytest.fixture
 def url(tmp_path: Path) -> str:
     return f"file://{tmp_path}/shared"
@@ -44,7 +54,6 @@ def url(tmp_path: Path) -> str:
 
 @pytest.fixture
 def jobs(tmp_path, url, monkeypatch):
-    monkeypatch.setenv("KARMA_WORKSPACE", str(tmp_path / "worker"))
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1]))
     monkeypatch.setenv("KARMA_LEASE", "2")
     made = Cluster(2, machine(tmp_path / "parent", url), print)
@@ -58,11 +67,10 @@ def asked(tmp_path: Path, url: str, job: str, text: str) -> Request:
     return made.model_copy(update={"config": {"text": text}, "pool": cluster.POOL})
 
 
-def test_jobs_run_on_all_processes_and_commit_to_the_store(tmp_path, url, jobs):
+def test_jobs_commit_to_the_store(tmp_path, url, jobs):
     wanted = [asked(tmp_path, url, "tests.test_worker:write", f"text {n}") for n in range(6)]
-    began = []
     with ThreadPoolExecutor() as pool:
-        records = list(pool.map(lambda one: jobs.run(one, lambda: began.append(one.key)), wanted))
+        records = list(pool.map(lambda one: jobs.run(one, lambda: None), wanted))
     assert [record["key"] for record in records] == [one.key for one in wanted]
     here = machine(tmp_path / "parent", url)
     made = []
@@ -72,8 +80,35 @@ def test_jobs_run_on_all_processes_and_commit_to_the_store(tmp_path, url, jobs):
         assert text == f"text {number}"
         made.append(record["pool"])
     assert made == ["dask"] * 6
-    assert set(began) <= {one.key for one in wanted}
     assert Storage(url).names("leases") == []
+
+
+def test_two_jobs_run_at_once_and_a_run_is_told_when_they_begin(tmp_path, url, jobs):
+    wanted = [asked(tmp_path, url, "tests.test_cluster:linger", f"text {n}") for n in range(2)]
+    told = []
+    with ThreadPoolExecutor() as pool:
+        records = list(pool.map(lambda one: jobs.run(one, lambda: told.append(one.key)), wanted))
+    assert sorted(told) == sorted(one.key for one in wanted)
+    here = machine(tmp_path / "parent", url)
+    spans = []
+    for record in records:
+        assert here.fetch(record["digest"])
+        spans.append(json.loads((here.path(record["digest"]) / "span.json").read_text()))
+    assert max(began for began, _ in spans) < min(ended for _, ended in spans)
+
+
+def test_a_job_that_another_machine_is_at_is_waited_for_however_long_it_takes(
+    tmp_path, url, jobs, monkeypatch
+):
+    monkeypatch.setattr(elsewhere, "TRIES", (0.1,))
+    one = asked(tmp_path, url, "tests.test_worker:write", "a")
+    other = machine(tmp_path / "other", url)
+    with ThreadPoolExecutor() as pool:
+        with other.lease("base", one.key):
+            made = pool.submit(jobs.run, one, lambda: None)
+            time.sleep(5)
+            assert not made.done()
+        assert made.result()["key"] == one.key
 
 
 def test_how_a_job_failed_comes_back_with_its_output(tmp_path, url, jobs):
@@ -126,14 +161,24 @@ def test_what_is_wide_goes_to_the_cluster_and_what_reads_local_files_stays(tmp_p
     assert not {"world", "labels", "report", "sft/unexposed/0"} & sent
 
 
+def test_only_what_a_cluster_does_not_get_needs_a_card_here(tmp_path):
+    path = tmp_path / "text.jsonl"
+    path.touch()
+    settings = ["runner=dask", "compute=cuda"]
+    for more, cards in ([], 0), ([f"prompts.unexposed.instructions={path}"], 1):
+        dag = build("smoke", load(SMOKE, [*settings, *more]))
+        jobs = [node for node in dag.nodes.values() if node.source is None]
+        here = [node.stage for node in jobs if not dag.on_cluster(node)]
+        assert dag.settings.cards_here(here) == cards
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
 def test_a_whole_run_on_a_cluster_makes_what_a_run_without_one_makes(tmp_path, workspace):
     """The bytes are the same too: where a job runs is part of no key."""
-    env = {"KARMA_WORKSPACE": str(tmp_path / "cache")}
     more = ("runner=dask", "slots=2")
     asked = ["run", str(SMOKE), *settings(*more), "--store", f"file://{tmp_path}/shared"]
-    ran = karma(*asked, workspace=tmp_path / "workspace", env=env)
+    ran = karma(*asked, workspace=tmp_path / "workspace")
     assert ran.returncode == 0, ran.stderr[-3000:]
     here = {record["key"]: record for record in Store(workspace).records()}
     there = {record["key"]: record for record in Store(tmp_path / "workspace").records()}

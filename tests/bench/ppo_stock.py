@@ -29,13 +29,7 @@ class Clock(TrainerCallback):
     def __init__(self) -> None:
         self.times: list[float] = []
 
-    def on_step_end(
-        self,
-        args: Any,  # noqa: ARG002
-        state: Any,  # noqa: ARG002
-        control: Any,  # noqa: ARG002
-        **more: Any,  # noqa: ARG002
-    ) -> None:
+    def on_step_end(self, _args: Any, _state: Any, _control: Any, **_: Any) -> None:
         self.times.append(time.process_time())
 
 
