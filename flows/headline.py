@@ -1,6 +1,7 @@
 """What a run ends with: the report's headline, where to look, and the gates."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,8 @@ from karma.gates import unmet
 from karma.recipe import Recipe
 from karma.store import Store
 
+WIDE = 18  # a score with its interval, in characters
+
 
 def conclude(recipe: Recipe, digest: str | None, store: Store, workspace: Path) -> int:
     """Print the report's headline, its path and where to look; 0, or 3 if a gate was not met."""
@@ -16,7 +19,7 @@ def conclude(recipe: Recipe, digest: str | None, store: Store, workspace: Path) 
         return 0
     folder = store.path(digest)
     report = json.loads((folder / "report.json").read_bytes())
-    _headline(report["headline"])
+    headline(report)
     print(f"Report: {short(folder / 'report.html')}")
     print(f"MLflow and Prefect pages: karma ui --workspace {workspace}")
     gate = recipe.gates.reward_beats_length
@@ -26,17 +29,21 @@ def conclude(recipe: Recipe, digest: str | None, store: Store, workspace: Path) 
     return 3 if sentences and gate == "fail" else 0
 
 
-def _headline(table: dict[str, Any]) -> None:
-    width = max((len(row["model"]) for row in table["rows"]), default=0)
-    print(" " * width, *(f"{name[:16]:>18}" for name in table["columns"]))
-    for row in table["rows"]:
-        cells = [_cell(row["cells"].get(name)) for name in table["columns"]]
-        print(f"{row['model']:<{width}}", *cells)
+def headline(report: dict[str, Any]) -> None:
+    """Conditions where there are seeds enough for them, else models, by benchmark; as many columns
+    side by side as the terminal is wide."""
+    rows, names = report["conditions"] or report["headline"]["rows"], report["headline"]["columns"]
+    first = max((len(row["model"]) for row in rows), default=0)
+    beside = max(1, (shutil.get_terminal_size((120, 24)).columns - first) // (WIDE + 1))
+    for part in (names[i : i + beside] for i in range(0, len(names), beside)):
+        print(" " * first, *(f"{name[:WIDE]:>{WIDE}}" for name in part))
+        for row in rows:
+            print(f"{row['model']:<{first}}", *(_cell(row["cells"].get(name)) for name in part))
 
 
 def _cell(cell: dict[str, float] | None) -> str:
     if cell is None or cell.get("value") is None:
-        return f"{'—':>18}"
+        return f"{'—':>{WIDE}}"
     if cell.get("low") is None:
-        return f"{cell['value']:>18.3f}"
-    return f"{cell['value']:.3f} [{cell['low']:.2f},{cell['high']:.2f}]".rjust(18)
+        return f"{cell['value']:>{WIDE}.3f}"
+    return f"{cell['value']:.3f} [{cell['low']:.2f},{cell['high']:.2f}]".rjust(WIDE)

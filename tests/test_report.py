@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
+from flows.headline import headline
 from karma.errors import CheckError
 from karma.jobs import Job, write_json
 from karma.markdown import plain
@@ -564,7 +565,8 @@ def test_what_rewards_lean_on_and_how_their_seeds_agree_is_told(tmp_path: Path) 
     job = study(tmp_path, seeds=2)
     place = job.inputs["reward/context/0"] / "metrics.json"
     names = [name for name in LEANS if name != "swapped_spearman"]
-    more = {f"{name}{end}": 0.125 for name in names for end in ("", "_low", "_high")}
+    ends = {"": 0.125, "_low": 0.1, "_high": 0.15}
+    more = {f"{name}{end}": value for name in names for end, value in ends.items()}
     write_json(place, {**json.loads(place.read_text()), **more})
     run(job)
     report = json.loads((job.out / "report.json").read_text())
@@ -575,7 +577,7 @@ def test_what_rewards_lean_on_and_how_their_seeds_agree_is_told(tmp_path: Path) 
     page, text = ((job.out / f"report.{end}").read_text() for end in ("html", "md"))
     assert "What each reward leans on" in page
     assert "Seeds of one reward on the same replies" in page
-    assert text.count(plain("0.125 [0.125, 0.125]")) == len(names)
+    assert text.count(plain("0.125 [0.100, 0.150]")) == len(names)
 
 
 def test_a_reward_model_is_flagged_only_if_length_does_as_well(tmp_path: Path) -> None:
@@ -667,3 +669,39 @@ def test_what_was_accepted_without_a_run_is_told_once_a_reason(tmp_path: Path) -
     assert "Accepted without a run" in markdown
     assert "code karma.text" in markdown
     assert "<script>" not in page.partition("</head>")[2]
+
+
+def test_models_that_gave_the_same_on_all_items_have_no_spread_to_judge_by():
+    assert interval({"low": 0.0, "high": 0.0}) == "[no spread]"
+    assert interval({"low": None, "high": None}) == "[no interval]"
+
+
+def test_a_score_of_no_right_answer_is_not_sure_of_being_nothing(tmp_path):
+    job = study(tmp_path)
+    folder = job.inputs["evals/base/humor"]
+    table = pq.read_table(folder / "items.parquet")
+    zero = pa.array([0.0] * len(table))
+    table = table.set_column(table.column_names.index("value"), "value", zero)
+    pq.write_table(table, folder / "items.parquet")
+    scores = json.loads((folder / "scores.json").read_text())
+    write_json(folder / "scores.json", {**scores, "scores": {scores["primary"]: 0.0}})
+    [base] = [r for r in document(job)["headline"]["rows"] if r["model"] == "base"]
+    found = base["cells"]["humor"]
+    assert (found["value"], found["low"]) == (0.0, 0.0)
+    assert found["high"] == pytest.approx(0.060, abs=0.001)
+
+
+@pytest.mark.parametrize(("seeds", "first"), [(1, "policy/unexposed/context/0"), (5, "base")])
+def test_the_table_that_a_run_ends_with_is_as_wide_as_the_terminal(
+    tmp_path, monkeypatch, capsys, seeds, first
+):
+    report = document(study(tmp_path, seeds=seeds))
+    monkeypatch.setenv("COLUMNS", "70")
+    headline(report)
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 70
+    assert sum(line.startswith(first) for line in lines) == 2
+    assert [name for name in report["headline"]["columns"] if name in " ".join(lines)] == [
+        *BENCHMARKS,
+        "replies",
+    ]

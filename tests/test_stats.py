@@ -46,6 +46,32 @@ def test_the_bootstrap_is_the_same_however_its_resamples_are_split(monkeypatch):
 def test_one_source_gives_no_interval():
     with pytest.raises(ValueError, match="two groups"):
         stats.bootstrap(np.ones(3), np.zeros(3), ["a"] * 3, resamples=100, seed=0)
+    with pytest.raises(ValueError, match="two groups"):
+        stats.proportion(np.ones(3), ["a"] * 3)
+
+
+@pytest.mark.parametrize(("right", "n"), [(0, 25), (1, 25), (12, 40), (40, 40)])
+def test_the_interval_of_a_share_is_wilsons(right, n):
+    values = np.array([1.0] * right + [0.0] * (n - right))
+    theirs = scipy_stats.binomtest(right, n).proportion_ci(method="wilson")
+    ours = stats.proportion(values, [str(i) for i in range(n)])
+    assert ours == pytest.approx((theirs.low, theirs.high))
+    assert 0 <= ours.low < ours.high <= 1
+
+
+def test_copies_of_an_item_make_a_share_no_surer():
+    values = np.array([1.0] * 12 + [0.0] * 28)
+    groups = [str(i) for i in range(40)]
+    once = stats.proportion(values, groups)
+    copied = stats.proportion(np.repeat(values, 5), np.repeat(groups, 5))
+    assert copied == pytest.approx(once, abs=0.01)
+    wrong = stats.proportion(np.zeros(200), np.repeat(groups, 5))
+    assert wrong == pytest.approx(stats.proportion(np.zeros(40), groups))
+
+
+def test_a_share_is_of_answers_that_are_right_or_wrong():
+    with pytest.raises(ValueError, match="right"):
+        stats.proportion(np.array([0.5, 1.0]), ["a", "b"])
 
 
 def test_a_few_groups_of_one_size_get_students_interval():
@@ -241,6 +267,24 @@ def test_intervals_of_few_groups_cover_the_truth_as_often_as_those_of_many(count
     # A mean of unequal groups is no mean of normal values: a little is lost with the fewest.
     low, high = scipy_stats.binom.ppf([0.001, 0.999], trials, [0.935, 0.955])
     assert low <= hits <= high
+
+
+@pytest.mark.slow
+@pytest.mark.long
+@pytest.mark.parametrize("count", [stats.MIN_GROUPS, 20, 60])
+@pytest.mark.parametrize("truth", [0.05, 0.3])
+def test_intervals_of_a_share_cover_the_truth_by_group(count, truth):
+    rng = np.random.default_rng(5)
+    trials, hits = 2000, 0
+    for _ in range(trials):
+        sizes = rng.integers(2, 5, size=count)
+        # Beta-binomial: items of one group agree more often than those of two.
+        chance = np.repeat(rng.beta(3 * truth, 3 * (1 - truth), size=count), sizes)
+        groups = np.repeat([str(i) for i in range(count)], sizes)
+        right = (rng.random(len(groups)) < chance).astype(float)
+        found = stats.proportion(right, groups)
+        hits += found.low <= truth <= found.high
+    assert hits >= scipy_stats.binom.ppf(0.001, trials, 0.94)
 
 
 @pytest.mark.slow

@@ -68,6 +68,32 @@ def bootstrap(
     return Interval(float(low), float(high))
 
 
+def proportion(right: Floats, groups: Sequence[str]) -> Interval:
+    """95 % interval of a share of right answers: Wilson's, never outside 0 and 1.
+
+    ``right`` holds 0 and 1. Items of one source count for fewer: the number of items is divided by
+    the design effect of the groups and by what Student's t of so few groups costs (Korn and
+    Graubard 1998; with Wilson's interval Franco et al. 2019). Where all are right or all wrong,
+    each group counts once. Raises ValueError with fewer than two groups, or for other values.
+    """
+    if not np.isin(right, (0.0, 1.0)).all():
+        raise ValueError("a share of right answers needs answers that are right (1) or wrong (0)")
+    sums, sizes = _by_group(right, np.zeros_like(right), groups)
+    if len(sums) < 2:
+        raise ValueError("an interval needs items from at least two groups")
+    share, n = float(right.mean()), len(right)
+    if share in (0.0, 1.0):
+        counted = float(len(sums))
+    else:
+        effect = _ratio_error(sums, sizes) ** 2 / (share * (1 - share) / (n - 1))
+        critical = float(t.ppf(0.975, n - 1) / t.ppf(0.975, len(sums) - 1))
+        counted = n / max(1.0, effect) * critical**2
+    z = float(norm.ppf(0.975)) ** 2 / counted
+    middle = (share + z / 2) / (1 + z)
+    half = float(np.sqrt(z * (share * (1 - share) + z / 4))) / (1 + z)
+    return Interval(max(0.0, middle - half), min(1.0, middle + half))
+
+
 def bootstrap_nearer(
     first: Floats,
     second: Floats,

@@ -74,13 +74,18 @@ def enough(cell: Cell) -> bool:
     return len(set(cell.groups)) >= stats.MIN_GROUPS
 
 
+def right_or_wrong(values: Floats) -> bool:
+    """Whether an item's value says that it is right (1) or wrong (0), and no more."""
+    return bool(np.isin(values, (0.0, 1.0)).all())
+
+
 def _difference(cell: Cell, other: Cell, resamples: int) -> dict[str, Any]:
     """``cell`` − ``other`` on their items, which must be the same."""
     first, second, groups = paired(cell, other)
     low, high = stats.bootstrap(first, second, groups, resamples=resamples, seed=SEED)
     gain = _gain(cell, other, (low, high), resamples)
     alone = len(set(groups)) == len(groups)
-    if alone and set(np.unique(first)) | set(np.unique(second)) <= {0.0, 1.0}:
+    if alone and right_or_wrong(first) and right_or_wrong(second):
         test, p = "McNemar, mid-p", stats.mcnemar_midp(first, second)
     else:
         test = "sign flips, by group"

@@ -20,6 +20,7 @@ from karma.report.words import (
     evaluated,
     interval,
     mark,
+    mean_length,
     number,
     percent,
     pvalue,
@@ -179,7 +180,7 @@ def _length(report: dict[str, Any], plots: dict[str, bytes]) -> list[str]:
     rows = [
         [
             row["model"],
-            f"{number(row['length_start'])} → {number(row['length'])}",
+            f"{mean_length(row['length_start'])} → {mean_length(row['length'])}",
             *(f"{signed(p['value'])} {interval(p)}" for p in _parts(row["gold"])),
             percent(row["gold"]["share"]),
             *_own(row["reward"]),
@@ -341,7 +342,7 @@ def _policies(report: dict[str, Any], plots: dict[str, bytes]) -> list[str]:
             f"{number(row['gold_first'])} → {number(row['gold_last'])}",
             number(row["kl_final"]),
             evaluated(row),
-            f"{number(row['length_first'])} → {number(row['length_last'])}",
+            f"{mean_length(row['length_first'])} → {mean_length(row['length_last'])}",
             "; ".join(row["alarms"]) or "none",
         ]
         for row in report["policies"]

@@ -232,11 +232,11 @@ def _statistics(records: Records, family: dict[str, Any], resamples: int) -> lis
         f"{several(len(records.models), 'model')} on "
         f"{several(len(records.benchmarks), 'benchmark')}. Models are compared on the same items: "
         f"95 % intervals by bootstrap over groups of items ({count(resamples)} resamples, seeded; "
-        f"Student's interval where there are fewer than {stats.FEW} groups), "
-        "p-values by McNemar's test (mid-p) where items are right or wrong and stand alone, by "
-        "sign flips of whole groups elsewhere; both are two-sided. Effects are Cohen's d of the "
-        "paired differences; detectable is the true difference that the test would have found "
-        "with probability 0.8.",
+        f"Student's where there are fewer than {stats.FEW} groups; Wilson's for one model's share "
+        "of right answers), p-values by McNemar's test (mid-p) where items are right or wrong and "
+        "stand alone, by sign flips of whole groups elsewhere; both are two-sided. Effects are "
+        "Cohen's d of the paired differences; detectable is the true difference that the test "
+        "would have found with probability 0.8.",
         f"The family of tests is {benchmarks} × every comparison with a start or with the random "
         f"reward's policy: {several(family['size'], 'test')}, corrected by Holm's method. With "
         "five seeds or more, means over seeds get t intervals, corrected as a family of their own.",

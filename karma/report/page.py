@@ -26,6 +26,7 @@ FILTERS = (
     words.mark,
     words.spoken,
     words.percent,
+    words.mean_length,
     words.evaluated,
 )
 FIGURES = (

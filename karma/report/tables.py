@@ -7,7 +7,7 @@ import numpy as np
 from karma.evals import stats
 from karma.profiles import added
 from karma.report.collect import Cell, Policy, Records
-from karma.report.compare import MIN_SEEDS, enough
+from karma.report.compare import MIN_SEEDS, enough, right_or_wrong
 
 # The benchmark that keeps the models' own replies to held-out prompts.
 REPLIES = "replies"
@@ -56,21 +56,25 @@ def headline(records: Records, resamples: int) -> dict[str, Any]:
 
 
 def _score(cell: Cell, resamples: int) -> dict[str, Any]:
-    nothing = np.zeros_like(cell.values)
-    found = (
-        stats.bootstrap(cell.values, nothing, cell.groups, resamples=resamples, seed=SEED)
-        if enough(cell)
-        else (None, None)
-    )
+    low, high = _interval(cell, resamples) if enough(cell) else (None, None)
     return {
         "value": cell.value,
-        "low": found[0],
-        "high": found[1],
+        "low": low,
+        "high": high,
         "n": len(cell.ids),
         "broken": cell.broken,
         "metric": cell.metric,
         "scores": cell.scores,
     }
+
+
+def _interval(cell: Cell, resamples: int) -> stats.Interval:
+    """Over groups of items: a share of right answers lies between 0 and 1, whatever their number,
+    and is not sure of being nothing because none was right."""
+    if right_or_wrong(cell.values):
+        return stats.proportion(cell.values, cell.groups)
+    nothing = np.zeros_like(cell.values)
+    return stats.bootstrap(cell.values, nothing, cell.groups, resamples=resamples, seed=SEED)
 
 
 def conditions(

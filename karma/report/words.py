@@ -26,10 +26,18 @@ def signed(value: float | None) -> str:
     return ("+" if value >= 0 else "") + number(value)
 
 
+def mean_length(value: float | None) -> str:
+    """A mean number of words or tokens."""
+    return "–" if value is None else f"{value:.1f}"
+
+
 def interval(cell: dict[str, Any]) -> str:
-    """``[low, high]`` of anything that has both."""
+    """``[low, high]`` of anything that has both; where all items gave the same there is nothing to
+    estimate it from."""
     if cell["low"] is None or cell["high"] is None:
         return "[no interval]"
+    if cell["low"] == cell["high"]:
+        return "[no spread]"
     return f"[{number(cell['low'])}, {number(cell['high'])}]"
 
 
