@@ -30,15 +30,15 @@ class Side:
 
 def find(store: Store, name: str) -> Side:
     """A run by a recipe's name (its last), the key or digest of a report (six digits or more), or
-    the path of a report's folder or file.
+    the path of a report's folder or file, in this order.
 
     Raises InputError if there is none.
     """
+    ref = store.ref(name, "report") if re.fullmatch(r"[\w.-]+", name) else None
     path = Path(name)
-    if path.exists():
+    if ref is None and path.exists():
         folder = path if path.is_dir() else path.parent
         return _side(name, folder, _record(store, folder.resolve().name))
-    ref = store.ref(name, "report") if re.fullmatch(r"[\w.-]+", name) else None
     record = _record(store, ref["key"] if ref else name)
     if record is None:
         raise InputError(

@@ -14,7 +14,7 @@ def plain(value: Any) -> str:
 
 
 def table(head: list[str], rows: list[list[str]], left: int = 1) -> str:
-    """A table; the first ``left`` columns are left, all others right. Cells are escaped here."""
-    lines = [head, [*["---"] * left, *["---:"] * (len(head) - left)]]
-    lines += [[plain(cell) for cell in row] for row in rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    """A table; the first ``left`` columns are left, all others right. Text is escaped here."""
+    rule = [*["---"] * left, *["---:"] * (len(head) - left)]
+    first, *others = ([plain(cell) for cell in row] for row in (head, *rows))
+    return "\n".join("| " + " | ".join(line) + " |" for line in (first, rule, *others))

@@ -8,9 +8,18 @@ import pytest
 import torch
 from pydantic import ValidationError
 from safetensors.torch import load_file
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    BloomConfig,
+    FalconConfig,
+    GPTNeoConfig,
+    MambaConfig,
+    MistralConfig,
+)
 
 from karma.base.job import run
+from karma.base.load import prepare
 from karma.base.recipe import BaseRecipe
 from karma.errors import InputError
 from karma.jobs import Job
@@ -128,6 +137,27 @@ def test_a_model_that_pads_with_its_end_of_text_gets_a_pad_token(
     assert model.config.pad_token_id == tokenizer.pad_token_id
     size = AutoModelForCausalLM.from_pretrained(tiny).config.vocab_size
     assert model.get_input_embeddings().num_embeddings == size + grown
+
+
+SMALL = {"hidden_size": 16, "num_attention_heads": 2, "vocab_size": 64}
+
+
+@pytest.mark.parametrize(
+    ("config", "reason"),
+    [
+        (MistralConfig(**SMALL, num_hidden_layers=1, sliding_window=16), "a window only"),
+        (GPTNeoConfig(hidden_size=16, attention_types=[[["local"], 1]], num_layers=1), "a window"),
+        (BloomConfig(**SMALL, n_layer=1), "no max_position_embeddings"),
+        (FalconConfig(**SMALL, num_hidden_layers=1, alibi=True), "ALiBi"),
+        (MambaConfig(hidden_size=16, num_hidden_layers=1), "no max_position_embeddings"),
+    ],
+    ids=["mistral", "gpt-neo", "bloom", "falcon", "mamba"],
+)
+def test_a_model_that_evals_could_not_ask_is_refused_before_anything_is_trained(config, reason):
+    model = AutoModelForCausalLM.from_config(config)
+    with pytest.raises(InputError, match=reason) as error:
+        prepare(model, None, "the model")
+    assert "Llama" in str(error.value)
 
 
 @pytest.mark.parametrize(

@@ -77,6 +77,12 @@ def test_a_run_does_not_differ_from_itself_however_it_is_named(two):
         assert text(document) == [f"run1 and {name} do not differ."]
 
 
+def test_a_recipe_is_meant_though_a_folder_has_its_name(two, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "run1").mkdir()
+    assert find(two, "run1").fingerprint is not None
+
+
 def test_two_files_without_a_store_are_compared_by_what_they_print(two, tmp_path):
     folders = []
     for name in ("run1", "run2"):
@@ -98,7 +104,7 @@ def test_reward_models_and_the_ways_of_policies_are_compared_too(two, tmp_path):
     (tmp_path / "other" / "report.json").write_text(json.dumps(report))
     document = compare(two, find(two, str(folder)), find(two, str(tmp_path / "other")))
     assert text(document) == [
-        "reward   context/0 spearman: 0.600 [0.600, 0.600] → 0.250 [0.125, 0.500]",
+        "reward   context/0 spearman: 0.600 [no spread] → 0.250 [0.125, 0.500]",
         "KL       policy/unexposed/context/0: 3.500 → 9.000",
     ]
 

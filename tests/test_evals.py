@@ -3,6 +3,7 @@
 import csv
 import importlib
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,12 +12,14 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 from pydantic import ValidationError
+from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+from transformers import PreTrainedTokenizerFast
 
 from karma.dag import build
 from karma.errors import CheckError, InputError, RecipeError, StageError
 from karma.evals import choices, classifier, job, scorer, template
 from karma.evals import model as language_model
-from karma.evals.benchmark import Item, Row, limit, stable
+from karma.evals.benchmark import Cell, Item, Row, Template, limit, means, stable
 from karma.evals.benchmarks import (
     bbq,
     crows_pairs,
@@ -37,8 +40,10 @@ from karma.evals.benchmarks import (
 )
 from karma.evals.benchmarks.fit import _measure
 from karma.evals.catalogue import BENCHMARKS
+from karma.evals.generate import Sampled
+from karma.evals.job import table
 from karma.evals.recipe import EvalsRecipe
-from karma.evals.settings import EvalsSettings, ToxicitySettings
+from karma.evals.settings import Classifier, EvalsSettings, ToxicitySettings
 from karma.fingerprint import code
 from karma.jobs import Job
 from karma.recipe import load
@@ -401,9 +406,10 @@ def test_a_spoilt_row_is_counted_as_broken_or_can_be_asked(tmp_path, name):
     rows = [good, *spoilt(good)]
     write_lines(tmp_path / "rows" / f"{FILES[name]}.jsonl", rows)
     found = importlib.import_module(BENCHMARKS[name].module).read(tmp_path / "rows")
-    taught = toxicity.labelled(tmp_path / "rows") if name == "toxicity" else []
+    # Some rows of toxicity teach and are no items.
+    kept = toxicity._rows(tmp_path / "rows")[0] if name == "toxicity" else found.items
     assert found.broken
-    assert len(found.items) + len(taught) // 2 + len(found.broken) == len(rows)
+    assert len(kept) + len(found.broken) == len(rows)
     for item in found.items:
         assert item.group
         if "prompt" in item.extra:
@@ -472,6 +478,17 @@ def test_a_missing_file_a_missing_column_and_no_json_are_the_users_to_mend(tmp_p
         truthfulqa.read(tmp_path)
 
 
+@pytest.mark.parametrize("broken", [{"text": "a"}, {"text": "a \ud83d", "humor": "True"}])
+@pytest.mark.parametrize("place", [0, 1])
+def test_one_bad_row_of_json_is_broken_wherever_it_stands(tmp_path, broken, place):
+    rows = [{"text": "b", "humor": "True"}, {"text": "c", "humor": "False"}]
+    rows.insert(place, broken)
+    (tmp_path / "colbert_humor.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    found = humor.read(tmp_path)
+    assert [item.gold for item in found.items] == [1, 0]
+    assert [row["line"] for row in found.broken] == [place + 1]
+
+
 def test_a_limit_keeps_the_same_items_whatever_else_is_in_the_file():
     items = [Item(str(n), str(n)) for n in range(50)]
     kept = limit(items, 10)
@@ -491,6 +508,15 @@ def test_toxicity_prompts_and_the_classifiers_texts_share_no_document(tmp_path):
     prompts = {item.extra["prompt"] for item in found.items}
     labelled = toxicity.labelled(tmp_path)
     assert not prompts & {row.text for row in labelled}
+    asked = found.items[0].extra["prompt"]
+    with (tmp_path / "realtoxicityprompts.jsonl").open("a") as file:
+        for n in range(20):  # some of them would teach
+            part = {"text": asked, "toxicity": 0.1}
+            file.write(json.dumps({"filename": f"again{n}", "prompt": part, "continuation": part}))
+            file.write("\n")
+    assert toxicity.labelled(tmp_path) == labelled
+    heldout = {row.text for row in labelled if row.heldout}
+    assert 0 < len(heldout) < 0.35 * len({row.text for row in labelled})
     fit = {row.text for row in labelled if not row.heldout}
     assert fit
     assert not fit & {row.text for row in labelled if row.heldout}
@@ -630,6 +656,34 @@ def test_a_hugging_face_classifier_is_read_at_its_label(tmp_path):
         ToxicitySettings(classifier={"model": "a/b"})
 
 
+def test_a_classifier_of_one_label_says_how_likely_it_is_and_a_long_text_is_cut(tmp_path):
+    import torch
+    from transformers import RobertaConfig, RobertaForSequenceClassification
+
+    from tests.tiny_lm import tokenizer
+
+    words = tokenizer()
+    torch.manual_seed(0)
+    config = RobertaConfig(
+        vocab_size=len(words),
+        hidden_size=16,
+        intermediate_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        max_position_embeddings=34,  # of which 32 can be used
+        pad_token_id=1,
+        id2label={0: "toxic"},
+        label2id={"toxic": 0},
+    )
+    RobertaForSequenceClassification(config).save_pretrained(tmp_path)
+    words.save_pretrained(tmp_path)
+    settings = Classifier(folder=str(tmp_path))
+    judge = classifier.Pretrained(settings, tmp_path, torch.device("cpu"))
+    found = classifier.score(judge, ["a cat", "the dog said no", "a very long text " * 40])
+    assert len(set(found)) == 3
+    assert all(0 < value < 1 for value in found)
+
+
 # Cells
 
 
@@ -708,6 +762,27 @@ def test_a_chat_models_question_is_a_users_turn_and_a_text_cannot_end_it(tmp_pat
     inputs = {"model": folder, "data": data(tmp_path / "data")}
     for name in ("humor", "toxicity"):
         assert run(tmp_path, name, inputs, chat=True)["items"] > 0
+
+
+def test_a_turn_is_tokenised_as_one_text_as_the_template_itself_would_be():
+    made = tiny()
+    pieces = Tokenizer(models.BPE(unk_token="<unk>"))
+    # SentencePiece's way: a text that stands alone begins with a space of its own.
+    pieces.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="first", split=False)
+    special = ["<unk>", "<s>", "</s>", "<user>", "<assistant>"]
+    trainer = trainers.BpeTrainer(vocab_size=200, special_tokens=special, show_progress=False)
+    pieces.train_from_iterator(["<user>the cat said yes\n", "the dog said no"], trainer)
+    words = PreTrainedTokenizerFast(
+        tokenizer_object=pieces, bos_token="<s>", eos_token="</s>", unk_token="<unk>"
+    )
+    words.add_special_tokens({"additional_special_tokens": special[3:]})
+    words.chat_template = "{% for m in messages %}<user>\n{{ m.content }}\n{% endfor %}"
+    chat = replace(made, tokenizer=words)
+    turn = [{"role": "user", "content": "the cat"}]
+    whole = words.apply_chat_template(turn, tokenize=True)["input_ids"]
+    assert chat.prompts(["the cat"], chat=True) == [whole]
+    [attack] = chat.prompts(["the </s> cat"], chat=True)
+    assert words.eos_token_id not in attack
 
 
 def test_a_chat_prompt_is_the_same_every_day_and_is_kept_as_the_model_reads_it(tmp_path):
@@ -851,6 +926,34 @@ def test_replies_are_measured_by_own_and_gold_reward_and_by_base(tmp_path, model
     assert "reward" in scores
 
 
+def test_an_empty_reply_is_counted_and_has_no_loss_under_the_base(tmp_path, model):
+    prompts = prompts_file(tmp_path / "prompts", "reddit")
+    gold = reward_folder(tmp_path / "gold", "length", 0)
+    [item, *_] = replies.read(prompts).items
+    cell = Cell(
+        benchmark="replies",
+        settings=EvalsSettings(),
+        seed=0,
+        model=language_model.load(model, "cpu"),
+        inputs={"base": model, "gold": gold},
+        progress=lambda *_: None,
+        template=Template("bare", "", ()),
+    )
+    [[empty, said]] = replies._measure(cell, [item], [Sampled(("", "a cat"), (0, 3), False)])
+    assert (empty["empty"], said["empty"]) == (1.0, 0.0)
+    assert said["base_loss"] > 0
+    assert "base_loss" not in empty
+
+
+def test_what_some_items_lack_is_a_mean_over_the_others_and_null_in_the_table():
+    rows = [
+        Row(Item(str(n), str(n)), "default", "p", False, values=values)
+        for n, values in enumerate([{"a": 1.0}, {"a": 3.0, "b": 5.0}])
+    ]
+    assert means(rows) == {"a": 2.0, "b": 5.0}
+    assert table(rows, "a")["values"].to_pylist() == [{"a": 1.0, "b": None}, {"a": 3.0, "b": 5.0}]
+
+
 def test_the_simulators_fit_is_that_of_the_worlds_truth(tmp_path, model):
     known = truth(WorldRecipe(threads=20))
     (tmp_path / "planted_truth.json").write_text(json.dumps(known))
@@ -905,6 +1008,7 @@ def test_the_real_toxicity_file_teaches_a_classifier_that_tells_something(shared
     found = toxicity.read(folder)
     assert len(found.broken) == 10
     labelled = toxicity.labelled(folder)
-    assert len(found.items) + len(labelled) // 2 == 990
+    assert len(found.items) == 503
+    assert len(labelled) == 2 * (990 - 503) - 1  # one prompt is asked in two documents
     _, quality = classifier.build(ToxicitySettings(), None, labelled, "cpu")
     assert quality["classifier_auc"] > 0.65

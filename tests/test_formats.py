@@ -9,6 +9,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from datasets import ClassLabel, Dataset, Features, Value
 from pydantic import ValidationError
 
 from karma.dag import build
@@ -28,6 +29,7 @@ from karma.evals.benchmarks import (
     truthfulqa,
 )
 from karma.evals.catalogue import BENCHMARKS
+from karma.evals.hub import _lines
 from karma.evals.recipe import ON_THE_HUB, EvalsRecipe
 from karma.plan import plan
 from karma.recipe import load
@@ -180,6 +182,12 @@ for where, layout, out in json.loads(sys.argv[1]):
     except Exception as error:
         print(error)
 """
+
+
+def test_a_class_that_the_hub_does_not_tell_is_no_other_class():
+    features = Features({"text": Value("string"), "label": ClassLabel(names=["no", "yes"])})
+    rows = Dataset.from_dict({"text": ["a", "b"], "label": [1, -1]}, features=features)
+    assert [json.loads(line)["label"] for line in _lines(rows)] == ["yes", -1]
 
 
 def test_the_rows_come_from_the_hubs_cache_at_the_revision_that_is_named(tmp_path):

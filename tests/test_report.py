@@ -548,6 +548,27 @@ def test_every_reward_model_and_policy_has_a_card_in_the_hubs_form(whole: Whole)
     assert scored["humor"] == pytest.approx(row["cells"]["humor"]["value"], abs=1e-6)
 
 
+def test_a_card_names_the_model_that_its_own_started_from(tmp_path: Path) -> None:
+    job = study(tmp_path)
+    recipe = job.config["recipe"]
+    recipe["base"] = {"model": "org/base", "revision": "a" * 40}
+    backbone = {"model": "org/other", "revision": "b" * 40, "folder": None}
+    recipe["reward"] = {**recipe["reward"], "backbone": backbone}
+    _, _, page, _ = written(job)
+    found = {
+        name: yaml.safe_load((job.out / "cards" / f"{name}.md").read_text().split("---\n")[1])
+        for name in ("policy/unexposed/context/0", "reward/context/0", "reward/random/0")
+    }
+    assert [card.get("base_model") for card in found.values()] == ["org/base", "org/other", None]
+    assert f"They start from org/other@{'b' * 40}." in page
+
+
+def test_real_benchmarks_among_the_simulators_are_named(tmp_path: Path) -> None:
+    job = study(tmp_path)
+    job.config["recipe"]["evals"] = {"data": "world", "hub": {"mmlu": "cais/mmlu@" + "a" * 40}}
+    assert any("Those of mmlu are real, from the hub." in note for note in document(job)["notes"])
+
+
 def test_a_reward_that_says_nothing_is_flagged_against_its_own_rewards_shuffled(
     tmp_path: Path,
 ) -> None:
@@ -668,6 +689,7 @@ def test_what_was_accepted_without_a_run_is_told_once_a_reason(tmp_path: Path) -
     assert "Accepted without a run" in page
     assert "Accepted without a run" in markdown
     assert "code karma.text" in markdown
+    assert plain(ATTACK) in markdown  # escaped once
     assert "<script>" not in page.partition("</head>")[2]
 
 

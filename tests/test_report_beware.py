@@ -57,6 +57,13 @@ def factuality(job: Job) -> dict[str, Any]:
 # The swap probe
 
 
+def test_a_probe_that_failed_is_a_hole_and_not_a_truth_that_is_unknown(tmp_path: Path) -> None:
+    probe = "evals/reward/context/0/swap"
+    report = document(study(tmp_path, swap=0.5, without=(probe,)))
+    assert probe in [hole["what"] for hole in report["holes"]]
+    assert not any("swap probe" in sentence for sentence in report["unmeasured"])
+
+
 def test_a_loss_under_a_reward_that_pays_for_false_jokes_is_concluded(tmp_path: Path) -> None:
     job = study(tmp_path, seeds=5, swap=0.6)
     lose_factuality(job)
@@ -204,6 +211,29 @@ def test_a_move_across_the_best_value_to_the_other_side_is_no_gain_and_no_loss(
     assert shifted[0] == pytest.approx(0.0)
 
 
+@pytest.mark.parametrize("seeds", [1, 5])
+def test_a_policy_that_lacks_a_primary_score_has_no_point_beside_the_others(
+    tmp_path: Path, seeds: int
+) -> None:
+    hole = "evals/policy/unexposed/context/0/humor"
+    report = document(study(tmp_path, seeds=seeds, without=(hole,)))
+    model = "policy/unexposed/context/0" if seeds == 1 else "unexposed/context"
+    assert model not in [point["model"] for point in report["pareto"]]
+    assert len(report["pareto"]) == 1
+    assert report["pareto_left_out"] == [model]
+
+
+def test_benchmarks_that_nothing_is_matched_on_are_listed(tmp_path: Path) -> None:
+    job = study(tmp_path)
+    for model in job.config["models"]:
+        table = pq.read_table(job.inputs[f"evals/{model}/humor"] / "items.parquet")
+        place = job.inputs[f"evals/{model}/humor"] / "items.parquet"
+        pq.write_table(table.drop_columns(["gold"]), place)
+    report = document(job)
+    assert report["length"]["matched"] == []
+    assert report["length"]["left_out"] == ["humor"]
+
+
 # Scores beside the primary one
 
 
@@ -250,6 +280,37 @@ def test_scores_beside_the_primary_one_are_shown_and_compared_where_items_have_t
     assert plain(shown) in (job.out / "report.md").read_text()
     card = (job.out / "cards" / "policy" / "unexposed" / "context" / "0.md").read_text()
     assert plain("toxic_share/loud") in card
+
+
+def test_names_of_parts_that_strangers_chose_are_no_markup(tmp_path: Path) -> None:
+    job = study(tmp_path)
+    for model in job.config["models"]:
+        place = job.inputs[f"evals/{model}/toxicity"] / "scores.json"
+        about = json.loads(place.read_text())
+        about["scores"]["share/<img src=x>|[go](http://x)"] = 0.5
+        write_json(place, about)
+    run(job)
+    text = (job.out / "report.md").read_text()
+    assert plain("share/<img src=x>|[go](http://x)") in text
+    assert "<img src=x>" not in text
+    assert "[go](" not in text
+
+
+def test_what_one_model_lacks_of_an_item_is_not_compared_and_the_rest_is(tmp_path: Path) -> None:
+    job = study(tmp_path)
+    for n, model in enumerate(job.config["models"]):
+        table = pq.read_table(job.inputs[f"evals/{model}/toxicity"] / "items.parquet").to_pydict()
+        loss = [None if i % 60 == n else i % 60 + n / 10 for i in range(120)]
+        both = [{**v, "loss": x} for v, x in zip(table["values"], loss, strict=True)]
+        change(job, model, "toxicity", values=both)
+        place = job.inputs[f"evals/{model}/toxicity"] / "scores.json"
+        about = json.loads(place.read_text())
+        about["scores"]["loss"] = float(np.mean([x for x in loss[:60] if x is not None]))
+        write_json(place, about)
+    [part] = document(job)["further"]
+    cells = {row["model"]: row["cells"] for row in part["rows"]}
+    gap = cells["policy/unexposed/context/0"]["loss"]["differences"]["start"]
+    assert gap["value"] == pytest.approx(0.1)
 
 
 def test_with_five_seeds_further_scores_are_those_of_conditions(tmp_path: Path) -> None:

@@ -5,8 +5,9 @@ import random
 import pytest
 import torch
 
-from karma.errors import CheckError
+from karma.errors import CheckError, InputError
 from karma.evals.generate import Prompt, generate
+from karma.evals.model import wrap
 from karma.evals.scorer import Request, encode, score
 from karma.evals.settings import EvalsSettings
 from tests.tiny_lm import tiny
@@ -120,6 +121,25 @@ def test_a_model_that_gives_no_number_is_an_error():
         model.model.lm_head.weight.fill_(float("nan"))
     with pytest.raises(CheckError, match="not a finite number"):
         score(model, [Request("a", (" b",))], 99, quiet)
+
+
+def test_logits_of_half_precision_weights_are_single_so_that_choices_hardly_tie():
+    asked = [
+        Request(" ".join(request.prefix.split()[:n]), (" yes", " no"))
+        for request in requests(40)[1:]
+        for n in (1, 5, 9)
+    ]
+    half = wrap(tiny().model.to(torch.bfloat16), tiny().tokenizer)
+    answers = score(half, asked, 400, quiet)
+    assert all(len(set(answer.loglikelihoods)) == 2 for answer in answers)
+    near = score(tiny(), asked, 400, quiet)
+    for answer, single in zip(answers, near, strict=True):
+        assert answer.loglikelihoods == pytest.approx(single.loglikelihoods, abs=0.3)
+
+
+def test_a_text_that_leaves_no_room_for_its_prompt_is_told():
+    with pytest.raises(InputError, match=r"max_new_tokens: 12 leaves no room"):
+        generate(tiny(positions=12), prompts(), settings(), 0, quiet)
 
 
 def settings(**values):

@@ -9,7 +9,7 @@ from typing import Any
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from karma.errors import InputError
-from karma.pretrained import SAFE, WEIGHTS, loading
+from karma.pretrained import SAFE, WEIGHTS, loading, narrow
 
 # Tokens that a vocabulary keeps in reserve for padding, in order of preference.
 RESERVED = (
@@ -63,8 +63,14 @@ def prepare(model: Any, tokenizer: Any, name: str) -> None:
     """See to it that the pad token is not the end of text, and that both know it.
 
     A reward is read at the last token before the padding: if pad and end were one, it would be read
-    at the wrong one. Raises InputError for a tokenizer that no stage could use.
+    at the wrong one. Raises InputError for a model or a tokenizer that a later stage could not use.
     """
+    if (reason := narrow(model.config)) is not None:
+        raise InputError(
+            name,
+            f"{reason}, so evals could not ask it",
+            "Choose one with full attention, as Llama, Qwen, OLMo, OPT, Phi and GPT-2 have.",
+        )
     next_step = "Choose a causal language model with an ordinary tokenizer."
     if tokenizer.eos_token_id is None:
         raise InputError(name, "its tokenizer has no end-of-text token", next_step)

@@ -152,8 +152,9 @@ def stable(text: str) -> str:
 
 
 def means(rows: Sequence[Row]) -> dict[str, float]:
-    """The mean over the items of each of their values."""
-    return {name: float(np.mean([row.values[name] for row in rows])) for name in rows[0].values}
+    """The mean of each value over the items that have it."""
+    names = dict.fromkeys(name for row in rows for name in row.values)
+    return {n: float(np.mean([r.values[n] for r in rows if n in r.values])) for n in names}
 
 
 def by_category(rows: Sequence[Row], name: str) -> dict[str, float]:

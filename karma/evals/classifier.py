@@ -19,7 +19,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 from karma.errors import CheckError, InputError
 from karma.evals.settings import Classifier as ClassifierSettings
 from karma.evals.settings import ToxicitySettings
-from karma.pretrained import SAFE, SAVED, WEIGHTS, loading
+from karma.pretrained import SAFE, SAVED, WEIGHTS, loading, positions
 
 # Texts that a Hugging Face classifier reads at once.
 BATCH = 32
@@ -78,8 +78,10 @@ class Pretrained:
                 "Set evals.toxicity.classifier.label to one of them.",
             )
         self.place = labels[settings.label]
-        # Classifiers with several labels that may hold at once have a probability each.
-        self.several = model.config.problem_type == "multi_label_classification"
+        # Labels that may hold at once have a probability each, and so has a label that is alone.
+        several = model.config.problem_type == "multi_label_classification"
+        self.each = several or len(labels) == 1
+        self.longest = positions(model.config)
 
     @torch.inference_mode()
     def probabilities(self, texts: Sequence[str]) -> np.ndarray:
@@ -89,12 +91,12 @@ class Pretrained:
             inputs = self.tokenizer(
                 list(texts[start : start + BATCH]),
                 padding=True,
-                truncation=True,
-                max_length=self.model.config.max_position_embeddings,
+                truncation=self.longest is not None,
+                max_length=self.longest,
                 return_tensors="pt",
             ).to(self.model.device)
             logits = self.model(**inputs).logits.float()
-            alike = logits.sigmoid() if self.several else logits.softmax(-1)
+            alike = logits.sigmoid() if self.each else logits.softmax(-1)
             found.append(alike[:, self.place].cpu().numpy())
         return np.concatenate(found).astype(np.float64)
 

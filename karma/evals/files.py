@@ -17,7 +17,7 @@ from karma.errors import InputError, words
 from karma.evals.formats import FORMATS, held
 
 REPLACE = "Put the benchmark's original file there (docs/benchmarks.md)."
-PARTIAL = "more or fewer fields than columns"
+PARTIAL = "more, fewer or other fields than columns"
 
 Numbered = Iterator[tuple[int, dict[str, Any] | None]]
 """Rows with the number of their line (in JSON lists and Parquet: their place, from 1); None for a
@@ -80,14 +80,16 @@ def records(path: Path, columns: tuple[str, ...], *shapes: tuple[str, ...]) -> N
     """The rows of a table by column; None for a row that is none, or lacks one of ``columns``.
 
     ``shapes`` are other names of the same columns; rows get the names of ``columns``. Raises
-    InputError if the file cannot be read, or its head or first row has the columns of no shape.
+    InputError if the file cannot be read, or neither its head nor any row has the columns of a
+    shape.
     """
-    named: dict[str, str] | None = None
-    if path.suffix == ".csv":
-        named = _shape(path, _head(path), (columns, *shapes))
-    for line, row in rows(path):
-        if row is not None and named is None:
-            named = _shape(path, row, (columns, *shapes))
+    read = list(rows(path))
+    heads = [_head(path)] if path.suffix == ".csv" else [row for _, row in read if row is not None]
+    named = next((shape for head in heads if (shape := _shape(head, (columns, *shapes)))), None)
+    if heads and named is None:
+        missing = ", ".join(name for name in columns if name not in heads[0])
+        raise InputError(f"benchmark file {path}", f"it has no column {missing}", REPLACE)
+    for line, row in read:
         whole = row is not None and named is not None and all(name in row for name in named)
         yield line, {(named or {}).get(k, k): v for k, v in row.items()} if row and whole else None
 
@@ -97,13 +99,12 @@ def _head(path: Path) -> list[str]:
     return next((row for row in csv.reader(io.StringIO(text(path), newline="")) if row), [])
 
 
-def _shape(path: Path, row: Collection[str], shapes: tuple[tuple[str, ...], ...]) -> dict[str, str]:
+def _shape(row: Collection[str], shapes: tuple[tuple[str, ...], ...]) -> dict[str, str] | None:
     """The names that the columns have here, each with the one that it gets."""
     for shape in shapes:
         if all(name in row for name in shape):
             return dict(zip(shape, shapes[0], strict=True))
-    missing = [name for name in shapes[0] if name not in row]
-    raise InputError(f"benchmark file {path}", f"it has no column {', '.join(missing)}", REPLACE)
+    return None
 
 
 def rows(path: Path) -> Numbered:
@@ -116,7 +117,7 @@ def rows(path: Path) -> Numbered:
             if not isinstance(found, list):
                 raise InputError(f"benchmark file {path}", "it is no list of rows", REPLACE)
             for number, row in enumerate(found, start=1):
-                yield number, row if isinstance(row, dict) else None
+                yield number, _object(row)
         case ".parquet":
             yield from _parquet(path)
         case _:
@@ -160,4 +161,14 @@ def json_lines(path: Path) -> Iterator[tuple[int, dict[str, Any] | None]]:
                 value = json.loads(line)
             except json.JSONDecodeError:
                 value = None
-            yield number, value if isinstance(value, dict) else None
+            yield number, _object(value)
+
+
+def _object(value: Any) -> dict[str, Any] | None:
+    """A row of JSON; None for what is no object, or holds half a character (a lone surrogate),
+    which no tokenizer takes."""
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return None
+    return value if isinstance(value, dict) else None

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from karma.errors import InputError
 from karma.evals import prefix
 from karma.evals.benchmark import stable
 from karma.evals.model import LanguageModel
@@ -44,9 +45,17 @@ def generate(
 ) -> list[Sampled]:
     """``settings.generations`` texts for each prompt, of at most ``settings.max_new_tokens``.
 
-    With ``chat`` each prompt is a user's turn in the model's chat template.
+    With ``chat`` each prompt is a user's turn in the model's chat template. Raises InputError if
+    the model has no room for so long a text.
     """
-    room = max(1, model.max_length - settings.max_new_tokens)
+    room = model.max_length - settings.max_new_tokens
+    if room < 1:
+        raise InputError(
+            "evals.max_new_tokens",
+            f"{settings.max_new_tokens} leaves no room for a prompt in the model's "
+            f"{model.max_length} positions",
+            "Set it lower.",
+        )
     whole = model.prompts([prompt.text for prompt in prompts], chat)
     order = sorted(range(len(prompts)), key=lambda i: (len(whole[i]), i))
     found: dict[int, Sampled] = {}

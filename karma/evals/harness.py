@@ -49,6 +49,7 @@ def run(job: Job) -> None:
     }
     available = sum(len(task.eval_docs) for task in tasks.values())
     parts = by_category(rows, metric) if len(tasks) > 1 else {}
+    # Other metrics may be those of some of a group's tasks alone.
     result = Result(rows, {metric: means(rows)[metric], **parts})
     write(job.out, about, {"lm_eval": result}, available, [])
 

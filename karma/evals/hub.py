@@ -54,10 +54,11 @@ def _tables(
 
 
 def _lines(table: Any) -> Iterator[str]:
-    """The rows as JSON lines, numbered classes by their names."""
+    """The rows as JSON lines, numbered classes by their names; a class that is not told is -1."""
     from datasets import ClassLabel
 
     classes = {n: f.names for n, f in table.features.items() if isinstance(f, ClassLabel)}
     for row in table:
-        told = {name: classes[name][row[name]] for name in classes if row[name] is not None}
+        given = [name for name in classes if row[name] is not None and row[name] >= 0]
+        told = {name: classes[name][row[name]] for name in given}
         yield json.dumps({**row, **told}, ensure_ascii=False) + "\n"

@@ -167,12 +167,13 @@ def table(rows: list[Row], primary: str) -> pa.Table:
         }
         for row in rows
     ]
-    schema = SCHEMA.append(pa.field("values", _numbers(list(rows[0].values))))
+    schema = SCHEMA.append(pa.field("values", _numbers([row.values for row in rows])))
     if rows[0].generation_scores:
-        names = list(rows[0].generation_scores[0])
-        schema = schema.append(pa.field("generation_scores", pa.list_(_numbers(names))))
+        scores = _numbers([scores for row in rows for scores in row.generation_scores])
+        schema = schema.append(pa.field("generation_scores", pa.list_(scores)))
     return pa.Table.from_pylist(records, schema=schema)
 
 
-def _numbers(names: list[str]) -> pa.StructType:
-    return pa.struct([(name, pa.float64()) for name in names])
+def _numbers(scores: list[dict[str, float]]) -> pa.StructType:
+    """A column for each name; null where it is not among an item's."""
+    return pa.struct([(n, pa.float64()) for n in dict.fromkeys(n for one in scores for n in one)])

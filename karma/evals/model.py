@@ -66,9 +66,10 @@ class LanguageModel:
         """
         if not chat:
             return self.encode(texts)
-        # Only the template's tokens may be special: a text may spell them out.
-        head, tail = map(self._template_ids, self._turn())
-        return [[*head, *ids, *tail] for ids in self.encode([t.strip() for t in texts], False)]
+        head, tail = self._turn()
+        added = self.tokenizer.added_tokens_decoder.values()
+        special = [token.content for token in added if token.special]
+        return [self._turn_ids(head, text.strip(), tail, special) for text in texts]
 
     def written(self, texts: list[str], chat: bool) -> list[str]:
         """What ``prompts`` makes tokens of: the texts, with ``chat`` in the template."""
@@ -96,7 +97,17 @@ class LanguageModel:
             )
         return TODAY + str(self.tokenizer.get_chat_template())
 
-    def _template_ids(self, text: str) -> list[int]:
+    def _turn_ids(self, head: str, text: str, tail: str, special: list[str]) -> list[int]:
+        """A user's turn, tokenised as one text, as the model knows it.
+
+        Only the template's tokens may be special: a text that spells one out is tokenised by
+        itself.
+        """
+        if any(token in text for token in special):
+            return [*self._ids(head), *self.encode([text], False)[0], *self._ids(tail)]
+        return self._ids(head + text + tail)
+
+    def _ids(self, text: str) -> list[int]:
         ids: list[int] = self.tokenizer(text, add_special_tokens=False)["input_ids"]
         return ids
 
@@ -126,7 +137,7 @@ def kept(folder: Path, compute: str) -> LanguageModel:
 
 
 def load(folder: Path, compute: str) -> LanguageModel:
-    """The model in a Hugging Face folder: float32 on a CPU, bfloat16 on a card.
+    """The model in a Hugging Face folder: float32 on a CPU; on a card bfloat16, but for the head.
 
     Raises InputError if ``compute`` is cuda and there is no card.
     """
@@ -140,6 +151,8 @@ def load(folder: Path, compute: str) -> LanguageModel:
 
 def wrap(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> LanguageModel:
     """A model that is already in memory."""
+    if model.dtype != torch.float32:
+        _single_head(model)
     end = model.generation_config.eos_token_id
     ends = set(end) if isinstance(end, list) else {end}
     ends.add(tokenizer.eos_token_id)
@@ -149,3 +162,16 @@ def wrap(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> Language
         max_length=model.config.max_position_embeddings,
         ends=frozenset(token for token in ends if token is not None),
     )
+
+
+def _single_head(model: PreTrainedModel) -> None:
+    """Have the head give its logits in single precision: bfloat16 has so few values that the
+    logits of two choices are often the same, and a tie is no answer."""
+    head = model.get_output_embeddings()
+    weight = head.weight.detach().float()
+    bias = None if head.bias is None else head.bias.detach().float()
+
+    def forward(states: torch.Tensor) -> torch.Tensor:
+        return torch.nn.functional.linear(states.float(), weight, bias)
+
+    head.forward = forward

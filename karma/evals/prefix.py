@@ -6,7 +6,7 @@ item (``karma.evals.scorer``) or by the samples of a prompt (``karma.evals.gener
 Rows are padded on the right, so in the cache a row's continuation follows its padding. That is
 right for models whose positions are told to them (Llama's rotary ones, GPT-2's learnt ones) and
 whose attention reaches everything before: the padding is masked, and positions count real tokens.
-Models with a sliding window count physical places and are refused.
+Others count physical places; the stage ``base`` refuses them (``karma.pretrained.narrow``).
 """
 
 from collections.abc import Sequence
@@ -14,8 +14,6 @@ from dataclasses import dataclass
 
 import torch
 from transformers import DynamicCache, PreTrainedModel
-
-from karma.errors import CheckError
 
 
 @dataclass(frozen=True)
@@ -48,8 +46,6 @@ def read(model: PreTrainedModel, rows: Sequence[Sequence[int]]) -> State:
     # The head is a large part of a small model: only the last real place of each row needs it.
     places, which = torch.unique(lengths - 1, return_inverse=True)
     cache = DynamicCache(config=model.config)
-    if any(cache.is_sliding):
-        raise CheckError("models with sliding-window attention cannot be evaluated yet")
     # Padding stands on the right, where no real token looks: causal attention needs no mask, and
     # without one it takes its fast path.
     logits = model(

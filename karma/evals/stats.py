@@ -6,6 +6,7 @@ result for it. ``first`` and ``second`` are two models' values on the same items
 """
 
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -105,7 +106,9 @@ def bootstrap_nearer(
 ) -> Interval:
     """95 % interval of how much nearer ``mean(first)`` is to ``ideal`` than ``mean(second)``.
 
-    Resampled as in ``bootstrap``, the distances taken anew in every resample.
+    Resampled as in ``bootstrap``, the distances taken anew in every resample. Where one of the two
+    means is the ideal, its distance can only grow, and the interval covers the truth less often
+    than it says (about 88 of 100 times at 100 groups).
     """
     zero = np.zeros(len(groups))
     ours, sizes = _by_group(first, zero, groups)
@@ -213,24 +216,30 @@ def detectable(
 ) -> float | None:
     """The true difference that these many groups would have shown with probability ``power``.
 
-    By the normal approximation, from the groups' spread as it was found; what the test of the
+    As ``detectable_over_seeds``, from the groups' spread as it was found; what the test of the
     difference has shown is no part of it. None where the groups have no spread to tell from.
-    Cohen 1988, section 2.4.
     """
-    error = _ratio_error(*_by_group(first, second, groups))
-    return float((norm.ppf(1 - size / 2) + norm.ppf(power)) * error) if error > 0 else None
+    sums, sizes = _by_group(first, second, groups)
+    error = _ratio_error(sums, sizes)
+    return _shift(len(sums), power, size) * error if error > 0 and len(sums) > 1 else None
 
 
 def detectable_over_seeds(values: Floats, power: float = 0.8, size: float = 0.05) -> float | None:
     """The true mean difference that these many seeds would have shown with probability ``power``.
 
-    Solved with the noncentral t distribution; significance on the wrong side does not count. None
-    where the seeds have no spread to tell from.
+    ``size`` is what a p-value must be below. None where the seeds have no spread to tell from.
     """
-    n = len(values)
-    error = _spread(values) / np.sqrt(n)
-    if error == 0:
-        return None
+    error = _spread(values) / np.sqrt(len(values))
+    return _shift(len(values), power, size) * float(error) if error > 0 else None
+
+
+@lru_cache(maxsize=1024)
+def _shift(n: int, power: float, size: float) -> float:
+    """The true mean of n values, in standard errors, that Student's test shows with ``power``.
+
+    Solved with the noncentral t distribution; significance on the wrong side does not count. Cohen
+    1988, section 2.4.
+    """
     critical = t.ppf(1 - size / 2, n - 1)
 
     def lacks(shift: float) -> float:
@@ -240,7 +249,7 @@ def detectable_over_seeds(values: Floats, power: float = 0.8, size: float = 0.05
     high = critical
     while lacks(high) < 0:
         high *= 1.25
-    return float(brentq(lacks, 0.0, high)) * error
+    return float(brentq(lacks, 0.0, high))
 
 
 def holm(pvalues: Sequence[float]) -> list[float]:

@@ -146,7 +146,7 @@ def unmeasured(records: Records) -> list[str]:
     lacking = [v for v in (CONTEXT, "metadata", *RIVALS) if v not in tuned]
     if lacking:
         found.append(f"Policies tuned on {listed(lacking)}: there are none.")
-    if not records.swaps:
+    if not records.probed:
         found.append(
             "Whether a reward pays for false jokes (the swap probe): only the simulated world's "
             "truth is known."

@@ -38,12 +38,14 @@ def _reward(records: Records, row: dict[str, Any]) -> str:
         )
         if row[name] is not None
     ]
-    trained = records.rewards[row["id"]].declared.get("training") or {}
+    declared = records.rewards[row["id"]].declared
+    trained = declared.get("training") or {}
     told = f"It learnt from {words.several(trained.get('rows', 0), 'reply')} and "
     told += f"{words.several(trained.get('pairs', 0), 'pair')} of train threads."
     return _card(
         records,
         f"reward/{row['id']}",
+        _backbone(records.recipe) if declared["kind"] == "model" else None,
         "text-classification",
         ["reward-model"],
         results,
@@ -61,6 +63,13 @@ def _reward(records: Records, row: dict[str, Any]) -> str:
             *([f"⚑ {plain(row['flag'])}"] if row["flag"] else []),
         ],
     )
+
+
+def _backbone(recipe: dict[str, Any]) -> str | None:
+    """The model of the hub that trained rewards start from; None for a folder's."""
+    start = recipe["reward"].get("backbone") or recipe["base"]
+    model: str | None = start.get("model")
+    return model
 
 
 def _policy(records: Records, report: dict[str, Any], row: dict[str, Any]) -> str:
@@ -89,6 +98,7 @@ def _policy(records: Records, report: dict[str, Any], row: dict[str, Any]) -> st
     return _card(
         records,
         row["id"],
+        records.recipe["base"].get("model"),
         "text-generation",
         [algorithm.lower(), name.variant, name.exposure],
         results,
@@ -131,12 +141,12 @@ def _result(dataset: str, task: str, metric: str, value: float) -> dict[str, Any
 def _card(
     records: Records,
     name: str,
+    base: str | None,
     pipeline: str,
     tags: list[str],
     results: list[dict[str, Any]],
     body: list[str],
 ) -> str:
-    base = records.recipe["base"].get("model")
     metadata: dict[str, Any] = {"library_name": "transformers", "pipeline_tag": pipeline}
     if base:
         metadata |= {"base_model": base}

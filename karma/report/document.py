@@ -51,6 +51,7 @@ def build(records: Records, recipe: ReportRecipe) -> dict[str, Any]:
     scores = tables.headline(records, recipe.resamples)
     models = rewards.table(records, recipe.resamples)
     matched = length.matched(records, family, recipe.resamples)
+    points, left_out = tables.pareto(found, claims)
     return {
         "schema": SCHEMA,
         "notes": methods.notes(records),
@@ -74,7 +75,8 @@ def build(records: Records, recipe: ReportRecipe) -> dict[str, Any]:
             "left_out": length.left_out(records, family),
             "matched_over_seeds": length.over_seeds(matched),
         },
-        "pareto": tables.pareto(found, claims),
+        "pareto": points,
+        "pareto_left_out": left_out,
         "rewards": models,
         "reward_seeds": rewards.disagreement(records, recipe.resamples),
         "algorithm": words.algorithm(records.recipe),

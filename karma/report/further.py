@@ -69,7 +69,11 @@ def _difference(
     if other is None:
         return None
     first, second = _only(cell, name), _only(other, name)
-    if first is None or second is None or not enough(first):
+    if first is None or second is None:
+        return None
+    both = set(first.ids) & set(second.ids)
+    first, second = (_kept(part, both) for part in (first, second))
+    if not enough(first):
         return None
     ours, theirs, groups = paired(first, second)
     low, high = stats.bootstrap(ours, theirs, groups, resamples=resamples, seed=SEED)
@@ -90,15 +94,20 @@ def _only(cell: Cell, name: str) -> Cell | None:
         if "category" not in cell.items.column_names:
             return None
         inside = np.array(cell.items["category"].to_pylist()) == category
+    inside &= np.array(values.is_valid())
     kept = np.flatnonzero(inside)
-    part = values.take(pa.array(kept))
-    if not len(part) or part.null_count:
-        return None
-    numbers = part.to_numpy(zero_copy_only=False).astype(np.float64)
-    if abs(numbers.mean() - cell.scores[name]) > 1e-6:
+    numbers = values.take(pa.array(kept)).to_numpy(zero_copy_only=False).astype(np.float64)
+    if not len(numbers) or abs(numbers.mean() - cell.scores[name]) > 1e-6:
         return None
     ids, groups = ([names[i] for i in kept] for names in (cell.ids, cell.groups))
     return replace(cell, ids=ids, groups=groups, values=numbers)
+
+
+def _kept(cell: Cell, ids: set[str]) -> Cell:
+    """The cell with these items alone: what an item lacks in one model is not compared."""
+    kept = [i for i, name in enumerate(cell.ids) if name in ids]
+    names, groups = ([values[i] for i in kept] for values in (cell.ids, cell.groups))
+    return replace(cell, ids=names, groups=groups, values=cell.values[kept])
 
 
 def _over_seeds(rows: list[dict[str, Any]], names: list[str]) -> list[dict[str, Any]]:

@@ -216,16 +216,21 @@ def sentence(rows: list[dict[str, Any]]) -> str:
 def left_out_sentence(names: list[str]) -> str:
     """Which benchmarks are not matched, and why."""
     return (
-        f"Not matched: {listed(names)}. The right answer is there a place among each item's own "
-        "choices, of which a prompt's length says nothing."
+        f"Not matched: {listed(names)}. No answer is right there, or the right one is a place "
+        "among each item's own choices, of which a prompt's length says nothing, or items are too "
+        "few."
     )
 
 
 def left_out(records: Records, benchmarks: list[str]) -> list[str]:
-    """Benchmarks whose right answer is a place among each item's own choices: such a place, drawn
-    at random, has nothing to do with length, and matching it would balance nothing."""
+    """Benchmarks that ``matched`` has nothing of. A right answer's place among each item's own
+    choices, drawn at random, has nothing to do with length: matching it would balance nothing."""
     cells = [cell for name in benchmarks if (cell := records.about(name)) is not None]
-    return [cell.benchmark for cell in cells if not _fixed(cell)]
+    return [
+        cell.benchmark
+        for cell in cells
+        if not enough(cell) or (_weights(cell) is None and not _scores_replies(cell))
+    ]
 
 
 def _fixed(cell: Cell) -> bool:

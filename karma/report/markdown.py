@@ -204,7 +204,7 @@ def _length(report: dict[str, Any], plots: dict[str, bytes]) -> list[str]:
     ]
     left_out = report["length"]["left_out"]
     if matched or left_out:
-        found.append("### Pragmatics, matched by length")
+        found.append("### Primary benchmarks, matched by length")
     if left_out:
         found.append(plain(left_out_sentence(left_out)))
     if matched:
@@ -236,10 +236,10 @@ def _accepted(report: dict[str, Any]) -> list[str]:
         return []
     rows = [
         [
-            plain(row["because"]),
-            plain(f"{row['by']}, {row['day']}"),
-            plain(", ".join(row["changed"])),
-            plain(", ".join(row["instances"])),
+            row["because"],
+            f"{row['by']}, {row['day']}",
+            ", ".join(row["changed"]),
+            ", ".join(row["instances"]),
         ]
         for row in report["accepted"]
     ]
@@ -403,7 +403,7 @@ def _data(report: dict[str, Any]) -> list[str]:
     for block in report["data"]["counts"]:
         counts = [[spoken(name), *map(count, numbers)] for name, *numbers in block["rows"]]
         head = [block["title"], *block["columns"]]
-        found.append(table([plain(spoken(name)) for name in head], counts))
+        found.append(table([spoken(name) for name in head], counts))
     return found
 
 

@@ -38,7 +38,9 @@ def notes(records: Records) -> list[str]:
     if simulated(records.recipe):
         found.append(SIMULATED)
     if records.recipe["evals"]["data"] == "world":
-        found.append(BENCHMARKS)
+        hub = records.recipe["evals"].get("hub") or {}
+        but = f" Those of {listed(sorted(hub))} are real, from the hub." if hub else ""
+        found.append(BENCHMARKS + but)
     return found
 
 
@@ -110,9 +112,18 @@ def _rewards(records: Records) -> list[str]:
     return [
         f"Objective, the same for all trained variants: {_settings(recipe['objective'])}; "
         f"{_settings({k: v for k, v in recipe.items() if not isinstance(v, dict)})}. "
+        f"They start from {_started(recipe)}. "
         "Rewards are standardised with statistics of held-out rows, frozen in the artefact.",
         *([f"Inputs: {'; '.join(lines)}."] if lines else []),
     ]
+
+
+def _started(recipe: dict[str, Any]) -> str:
+    """What reward models are made from."""
+    backbone = recipe.get("backbone")
+    if not backbone:
+        return "the base model"
+    return f"{backbone['model']}@{backbone['revision']}" if backbone["model"] else "a local folder"
 
 
 def _told(reward: Reward) -> str:
@@ -236,7 +247,7 @@ def _statistics(records: Records, family: dict[str, Any], resamples: int) -> lis
         "of right answers), p-values by McNemar's test (mid-p) where items are right or wrong and "
         "stand alone, by sign flips of whole groups elsewhere; both are two-sided. Effects are "
         "Cohen's d of the paired differences; detectable is the true difference that the test "
-        "would have found with probability 0.8.",
+        "would have found with probability 0.8, uncorrected.",
         f"The family of tests is {benchmarks} × every comparison with a start or with the random "
         f"reward's policy: {several(family['size'], 'test')}, corrected by Holm's method. With "
         "five seeds or more, means over seeds get t intervals, corrected as a family of their own.",

@@ -188,17 +188,20 @@ def _compare(what: str, first: Seeds, second: Seeds) -> dict[str, Any]:
     """The difference of two rewards over the seeds that both have; not judged yet."""
     gaps = np.array(list(_less(first, second).values()))
     seeds = len(gaps)
-    row = {"what": what, "seeds": seeds, "value": float(gaps.mean()) if seeds else None}
+    mean = float(gaps.mean()) if seeds else None
+    row = {"what": what, "seeds": seeds, "value": mean, "by_seed": gaps.tolist()}
     if seeds < MIN_SEEDS:
-        return {**row, "low": None, "high": None, "p": None, "detectable": None}
+        return {**row, "low": None, "high": None, "p": None}
     found = stats.t_interval(gaps)
-    row |= {"low": found.low, "high": found.high, "p": found.p}
-    return {**row, "detectable": stats.detectable_over_seeds(gaps)}
+    return {**row, "low": found.low, "high": found.high, "p": found.p}
 
 
 def _judged(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Each comparison of a question as ``better``, ``worse`` or ``untold``: told from nothing only
-    if its p-value is small after Holm's correction over the question's comparisons."""
+    if its p-value is small after Holm's correction over the question's comparisons.
+
+    ``detectable`` is for the strictest of its steps, so that at least so much would have been told.
+    """
     tested = [row for row in rows if row["p"] is not None]
     corrected = dict(
         zip((id(row) for row in tested), stats.holm([row["p"] for row in tested]), strict=True)
@@ -207,9 +210,12 @@ def _judged(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     for row in rows:
         p = corrected.get(id(row))
         side = "better" if row["p"] is not None and row["value"] > 0 else "worse"
-        found.append(
-            {**row, "p_holm": p, "verdict": side if p is not None and p < SMALL else UNTOLD}
-        )
+        verdict = side if p is not None and p < SMALL else UNTOLD
+        least = None
+        if p is not None:
+            gaps = np.array(row["by_seed"])
+            least = stats.detectable_over_seeds(gaps, size=SMALL / len(tested))
+        found.append({**row, "p_holm": p, "detectable": least, "verdict": verdict})
     return found
 
 

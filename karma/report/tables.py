@@ -151,28 +151,42 @@ def alarms(policy: Policy) -> list[str]:
     return found + ["steps were skipped"] * (policy.metrics["skipped_steps"] > 0)
 
 
-def pareto(found: list[dict[str, Any]], claims: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def pareto(
+    found: list[dict[str, Any]], claims: list[dict[str, Any]]
+) -> tuple[list[dict[str, Any]], list[str]]:
     """Each policy's (over seeds: each condition's) mean gain on the primary benchmarks against its
-    start, and its mean gain in factuality, each with its interval."""
-    models: dict[str, list[dict[str, Any]]] = {}
-    for row in found:
-        if row["relation"] == "start":
-            condition = f"{row['exposure']}/{row['variant']}"
-            models.setdefault(condition if claims else row["model"], []).append(row)
-    mean = _mean_over_seeds if claims else _mean
-    points = []
-    for model, rows in models.items():
-        gain = mean([row for row in rows if row["primary"]])
-        facts = mean([row for row in rows if row["kind"] == "factuality"])
-        if gain and facts:
-            point = {"model": model, "exposure": rows[0]["exposure"], "variant": rows[0]["variant"]}
-            points.append({**point, "primary": gain, "factuality": facts})
-    return points
+    start, and its mean gain in factuality, each with its interval; and which have no point, as a
+    mean over fewer benchmarks than the others' is no match for theirs."""
+    starts = [row for row in found if row["relation"] == "start"]
+    primary = [row for row in starts if row["primary"]]
+    facts = [row for row in starts if row["kind"] == "factuality"]
+    points, left_out = [], []
+    for model, of in {_point(row, claims): row for row in starts}.items():
+        mean = _mean_over_seeds if claims else _mean
+        gain, loss = (
+            mean(
+                [row for row in rows if _point(row, claims) == model],
+                {r["benchmark"] for r in rows},
+            )
+            for rows in (primary, facts)
+        )
+        if gain and loss:
+            point = {"model": model, "exposure": of["exposure"], "variant": of["variant"]}
+            points.append({**point, "primary": gain, "factuality": loss})
+        elif primary and facts:
+            left_out.append(model)
+    return points, left_out
 
 
-def _mean(rows: list[dict[str, Any]]) -> dict[str, Any] | None:
-    """One policy's mean gain; benchmarks share no items, so their errors add up as squares."""
-    if not rows:
+def _point(row: dict[str, Any], claims: list[dict[str, Any]]) -> str:
+    """What a difference belongs to: its policy, or over seeds its condition."""
+    return f"{row['exposure']}/{row['variant']}" if claims else str(row["model"])
+
+
+def _mean(rows: list[dict[str, Any]], benchmarks: set[str]) -> dict[str, Any] | None:
+    """One policy's mean gain, if it has all ``benchmarks``; they share no items, so their errors
+    add up as squares."""
+    if not rows or len(rows) < len(benchmarks):
         return None
     values, lows, highs = (
         np.array([row["gain"][key] for row in rows]) for key in ("value", "low", "high")
@@ -182,13 +196,13 @@ def _mean(rows: list[dict[str, Any]]) -> dict[str, Any] | None:
     return {"value": value, "low": value - below, "high": value + above}
 
 
-def _mean_over_seeds(rows: list[dict[str, Any]]) -> dict[str, Any] | None:
-    """One condition's mean gain, over the seeds that have every benchmark; Student's interval."""
+def _mean_over_seeds(rows: list[dict[str, Any]], benchmarks: set[str]) -> dict[str, Any] | None:
+    """One condition's mean gain, over the seeds that have all ``benchmarks``; Student's
+    interval."""
     seeds: dict[int, list[float]] = {}
     for row in rows:
         seeds.setdefault(row["seed"], []).append(row["gain"]["value"])
-    benchmarks = len({row["benchmark"] for row in rows})
-    whole = [float(np.mean(values)) for values in seeds.values() if len(values) == benchmarks]
+    whole = [float(np.mean(values)) for values in seeds.values() if len(values) == len(benchmarks)]
     if len(whole) < MIN_SEEDS:
         return None
     told = stats.t_interval(np.array(whole))

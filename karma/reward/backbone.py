@@ -21,11 +21,8 @@ from transformers.pytorch_utils import Conv1D
 from karma.base.load import give_pad
 from karma.errors import InputError
 from karma.jobs import Job
-from karma.pretrained import SAFE, SAVED, WEIGHTS, loading
+from karma.pretrained import SAFE, SAVED, WEIGHTS, loading, positions
 from karma.reward.recipe import Lora, RewardRecipe
-
-# Their positions are counted from behind the pad token's id.
-OFFSET = ("camembert", "roberta", "xlm-roberta")
 
 
 @dataclass(frozen=True)
@@ -53,7 +50,7 @@ def tokenizer_of(start: Source, max_tokens: int) -> tuple[PreTrainedTokenizerBas
         tokenizer = AutoTokenizer.from_pretrained(start.name, revision=start.revision, **SAFE)
         config = AutoConfig.from_pretrained(start.name, revision=start.revision, **SAFE)
     given = give_pad(tokenizer)
-    limit = _positions(config)
+    limit = positions(config)
     if limit is not None and max_tokens > limit:
         raise InputError(
             "reward.max_tokens",
@@ -62,15 +59,6 @@ def tokenizer_of(start: Source, max_tokens: int) -> tuple[PreTrainedTokenizerBas
         )
     tokenizer.padding_side = "right"
     return tokenizer, given
-
-
-def _positions(config: Any) -> int | None:
-    """The longest text that the model takes, in tokens; None if it counts no positions."""
-    try:
-        limit = int(config.get_text_config().max_position_embeddings)
-    except AttributeError:
-        return None
-    return limit - config.pad_token_id - 1 if config.model_type in OFFSET else limit
 
 
 def classifier(start: Source, tokenizer: PreTrainedTokenizerBase, seed: int) -> Any:

@@ -2,7 +2,7 @@
 
 Each reply gets its own reward (the one that the policy was trained on; base and sft have none) and
 the gold reward, which nobody optimised, its length, how much it repeats itself, and how likely the
-base model finds it.
+base model finds it, which of an empty reply cannot be said.
 """
 
 from dataclasses import replace
@@ -33,19 +33,21 @@ def evaluate(cell: Cell, items: list[Item]) -> Result:
     rows = []
     for item, texts, found in zip(items, sampled, per_reply, strict=True):
         row = Row(item, template=cell.template.name, prompt=item.extra["prompt"], cut=texts.cut)
-        values = {name: float(np.mean([f[name] for f in found])) for name in found[0]}
+        names = dict.fromkeys(name for scores in found for name in scores)
+        values = {n: float(np.mean([s[n] for s in found if n in s])) for n in names}
         rows.append(
             replace(row, generations=texts.texts, generation_scores=tuple(found), values=values)
         )
     scores = means(rows)
-    # The mean of the logarithms, not of the perplexities, which one odd reply would rule.
-    scores["base_perplexity"] = float(np.exp(scores["base_loss"]))
+    if "base_loss" in scores:
+        # The mean of the logarithms, not of the perplexities, which one odd reply would rule.
+        scores["base_perplexity"] = float(np.exp(scores["base_loss"]))
     scores |= {f"distinct_{n}": distinct(rows, n) for n in (1, 2)}
     return Result(rows, scores)
 
 
 def _measure(cell: Cell, items: list[Item], sampled: list[Sampled]) -> list[list[dict[str, float]]]:
-    """The metrics of each generation of each item."""
+    """The metrics of each generation of each item; an empty one has no ``base_loss``."""
     flat = [
         (item, text, tokens)
         for item, texts in zip(items, sampled, strict=True)
@@ -57,11 +59,16 @@ def _measure(cell: Cell, items: list[Item], sampled: list[Sampled]) -> list[list
         "length": [float(len(text.split())) for _, text in pairs],
         "tokens": [float(tokens) for _, _, tokens in flat],
         "repetition": [repetition(text) for _, text in pairs],
-        "base_loss": _base_loss(cell, pairs),
+        "empty": [float(not text.split()) for _, text in pairs],
     }
     if "reward" in cell.inputs:
         found["reward"] = _rewards(cell, "reward", pairs)
-    each = (dict(zip(found, values, strict=True)) for values in zip(*found.values(), strict=True))
+    losses = iter(_base_loss(cell, [(item, text) for item, text in pairs if text.split()]))
+    each = iter(
+        scores if scores["empty"] else {**scores, "base_loss": next(losses)}
+        for values in zip(*found.values(), strict=True)
+        for scores in [dict(zip(found, values, strict=True))]
+    )
     return [[next(each) for _ in texts.texts] for texts in sampled]
 
 

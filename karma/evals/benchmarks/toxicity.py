@@ -50,12 +50,16 @@ def read(folder: Path) -> Read:
 
 
 def labelled(folder: Path) -> list[Labelled]:
-    """The scored texts of the other rows; every fifth document is held out."""
+    """The scored texts of the other rows, every fifth document held out; a text that is a prompt
+    too is left out."""
+    rows = [row for _, row in _rows(folder)[0]]
+    asked = {row["prompt"]["text"] for row in rows if not _teaches(row)}
     return [
-        Labelled(row[part]["text"], row[part]["toxicity"] >= TOXIC, _draw(row) % 10 >= 8)
-        for _, row in _rows(folder)[0]
+        Labelled(row[part]["text"], row[part]["toxicity"] >= TOXIC, _draw(row) % 10 == 9)
+        for row in rows
         if _teaches(row)
         for part in PARTS
+        if row[part]["text"] not in asked
     ]
 
 
