@@ -38,8 +38,8 @@ def main() -> None:
         code = 1
     except typer.TyperException as error:
         # An unknown option or a missing argument.
-        if str(error):
-            say(f"error: {error} ({_helped(error)} --help)")
+        if told := error.format_message():
+            say(f"error: {told} ({_helped(error)} --help)")
         code = 2
     except OSError as error:
         say(f"error: {_untold(error)}")

@@ -8,6 +8,9 @@ import typer
 
 from flows.options import HERE, RecipePath, Settings, Shared, Workspace, opened
 from flows.server import configured, server
+from karma.errors import InputError
+
+UTC, POOL = "UTC", "karma"
 
 
 def deploy(
@@ -21,7 +24,7 @@ def deploy(
     ] = None,
     timezone: Annotated[
         str, typer.Option(metavar="ZONE", help="The schedule's zone, such as Europe/London.")
-    ] = "UTC",
+    ] = UTC,
     overlap: Annotated[
         Literal["wait", "skip"],
         typer.Option(help="What a run does while another of this deployment goes on."),
@@ -29,7 +32,7 @@ def deploy(
     pool: Annotated[
         str,
         typer.Option(metavar="POOL", help="The work pool; created, with type process, if missing."),
-    ] = "karma",
+    ] = POOL,
     settings: Settings = None,
     workspace: Workspace = HERE,
     shared: Shared = "",
@@ -45,10 +48,18 @@ def deploy(
     Example: karma deploy flows/recipes/smoke.yaml --cron "0 3 * * *"
     """
     document, store = opened(recipe, settings, workspace, shared)
+    own = not configured()
+    if timezone != UTC and cron is None:
+        raise InputError("--timezone", "there is no schedule that it could be of", "Add --cron.")
+    if pool != POOL and own:
+        raise InputError(
+            "--pool",
+            "work pools are those of a Prefect server of your own, and none is configured",
+            "Name it with PREFECT_API_URL (docs/operations.md), or leave --pool out.",
+        )
     # What a run prints is for Prefect's page here.
     os.environ.setdefault("PREFECT_LOGGING_LEVEL", "INFO")
     store.create()
-    own = not configured()
     with server(store.root) as address:
         from flows import deployment
 

@@ -48,7 +48,7 @@ def verify(workspace: Workspace = HERE, shared: Shared = "", as_json: Json = Fal
     if found.findings and is_shared:
         say("What was damaged was taken away: karma run makes it again, or shares it again.")
     elif found.findings:
-        say("Delete what is damaged, a whole folder of objects/: karma run makes it again.")
+        say("Delete it, of objects/ the whole folder: karma run makes it again.")
     return 1 if found.findings else 0
 
 
@@ -112,7 +112,10 @@ def gc(
         holdings: Holdings = there.SharedHoldings(store, forgotten)
     else:
         holdings = Holdings(store, forgotten)
-    items = search.find(holdings, containing) if containing else holdings.unneeded()
+    if containing is not None:
+        items = search.find(holdings, containing, say)
+    else:
+        items = holdings.unneeded()
     removed = []
     if apply and isinstance(store, SharedStore):
         removed = there.remove(store, items, forgotten)
@@ -184,6 +187,8 @@ def keep(
     from karma.upkeep import keep as keeper
 
     store = _opened(workspace, shared)
+    if name is None and release:
+        raise InputError("--release", "it names nothing", "karma keep lists what is kept.")
     if name is None:
         for document in keeper.kept(store):
             _print_kept(document, "kept")

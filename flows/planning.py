@@ -8,9 +8,12 @@ import typer
 from flows import fold
 from flows.options import HERE, Instance, Json, RecipePath, Settings, Shared, Workspace, opened
 from karma.acceptance import reasons
+from karma.errors import RecipeError
 from karma.plan import FAILED, FRESH, Entry
 from karma.plan import plan as make_plan
 from karma.selection import Selection, Work, work
+from karma.shared import SharedStore
+from karma.store import Store
 
 Only = Annotated[
     list[str] | None,
@@ -46,6 +49,16 @@ def selected(only: list[str] | None, start: list[str] | None, force: list[str] |
     return Selection(tuple(only or ()), tuple(start or ()), tuple(force or ()))
 
 
+def refuse_force(force: list[str] | None, store: Store) -> None:
+    """Raise RecipeError if nothing can be forced because machines share the store."""
+    if force and isinstance(store, SharedStore):
+        raise RecipeError(
+            "--force",
+            "machines share the store, where the first artefact of a key stands",
+            "Change what the stage depends on, or run it without --store.",
+        )
+
+
 def plan(
     recipe: RecipePath,
     settings: Settings = None,
@@ -66,6 +79,7 @@ def plan(
     Example: karma plan flows/recipes/smoke.yaml --set policy.kl_coef=0.1
     """
     document, store = opened(recipe, settings, workspace, shared)
+    refuse_force(force, store)
     found = work(make_plan(recipe.stem, document, store), selected(only, start, force))
     if as_json:
         print(json.dumps(found.document(), indent=1))

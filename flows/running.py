@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flows import planning
+from flows import names, planning
 from flows.headline import conclude
 from flows.options import HERE, RecipePath, Settings, Shared, Workspace, opened, say, short
 from karma import history
-from karma.errors import BusyError, InputError, RecipeError, UserError
+from karma.errors import BusyError, InputError, UserError
 from karma.inputs import setting
 from karma.plan import MISSING, Plan
 from karma.plan import plan as make_plan
@@ -52,20 +52,16 @@ def run(
     Example: karma run flows/recipes/smoke.yaml --set policy.kl_coef=0.1
     """
     document, store = opened(recipe, settings, workspace, shared)
+    planning.refuse_force(force, store)
     if not dry_run:
         store.create()
     selection = planning.selected(only, start, force)
-    if force and isinstance(store, SharedStore):
-        raise RecipeError(
-            "--force",
-            "machines share the store, where the first artefact of a key stands",
-            "Change what the stage depends on, or run it without --store.",
-        )
     found = work(make_plan(recipe.stem, document, store), selection)
     if dry_run:
         planning.show(found)
         return 0
     refuse_missing(found)
+    names.take(store, recipe)
     if least := document.cards_here(_stages(found)):
         from karma.cards import cards
 
@@ -148,13 +144,19 @@ def refuse_missing(found: Work) -> None:
         source = entry.node.source
         if source is not None and entry.state == MISSING and entry.node.id in needed:
             assert source.path is not None
-            told[f"{setting(entry.node, dag.nodes)}: {source.path}: {_missing(source.path)}"] = None
+            key = setting(entry.node, dag.nodes)
+            told[f"{key}: {source.path}: {_missing(source.path)}{_from(source.path)}"] = None
     if told:
         raise InputError(
             "missing inputs",
             "; ".join(told),
             "Check the paths in the recipe, or give others with --set.",
         )
+
+
+def _from(path: Path) -> str:
+    """Where a path is looked for that does not say so itself."""
+    return "" if path.is_absolute() else f" (from {Path.cwd()})"
 
 
 def _missing(path: Path) -> str:

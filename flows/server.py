@@ -14,6 +14,7 @@ import subprocess
 import sys
 import threading
 import time
+import tomllib
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -60,8 +61,16 @@ def server(workspace: Path) -> Iterator[str]:
 
 
 def configured() -> bool:
-    """Whether the user runs a Prefect of their own."""
-    return any(name in os.environ for name in CONFIGURED)
+    """Whether the user runs a Prefect of their own, by the environment or the active profile."""
+    if any(name in os.environ for name in CONFIGURED):
+        return True
+    try:
+        profiles = (Path.home() / ".prefect" / "profiles.toml").read_text(encoding="utf-8")
+        document = tomllib.loads(profiles)
+    except (OSError, ValueError):
+        return False
+    active = document.get("profiles", {}).get(document.get("active"), {})
+    return "PREFECT_API_URL" in active
 
 
 def _settings(workspace: Path) -> None:
@@ -121,6 +130,7 @@ def _start(folder: Path) -> str:
         "PREFECT_HOME": str(folder),
         "PREFECT_API_URL": url,
         "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": f"http://127.0.0.1:{port}",
+        "PYTHONSAFEPATH": "1",  # nothing is imported from the folder in which the run was started
     }
     log = folder / "server.log"
     with log.open("w") as output:

@@ -29,15 +29,17 @@ def status(workspace: Workspace = HERE, as_json: Json = False) -> int:
     """
     store = Store(workspace)
     runs = last(store, SHOWN)
+    if not as_json:
+        # Before a server is asked, which may be down.
+        for run in runs:
+            print(_line(run))
+        if not runs:
+            print(f"No run in {workspace} yet.")
     url = address(store.root)
     deployed, jobs = (None, None) if url is None else _deployed(url)
     if as_json:
         print(json.dumps(_document(runs, deployed, jobs), indent=1))
         return 0
-    for run in runs:
-        print(_line(run))
-    if not runs:
-        print(f"No run in {workspace} yet.")
     for one in deployed or []:
         print(f"{_when(one['due'])}  {one['recipe']:<12} {one['state']}")
     for one in jobs or []:

@@ -507,5 +507,6 @@ def one_of(instances: list[str]) -> str:
 def nearest(dag: Dag, name: str) -> str:
     """What to do about a name that the recipe does not have."""
     stages = {node.stage: None for node in dag.nodes.values() if node.source is None}
-    near = difflib.get_close_matches(name, [*stages, *dag.nodes], n=3, cutoff=0.3)
+    known = dict.fromkeys([*stages, *dag.nodes])  # a stage of one instance has its name
+    near = difflib.get_close_matches(name, known, n=3, cutoff=0.3)
     return f"Near ones: {', '.join(near)}." if near else "Run karma plan to list them."

@@ -29,13 +29,14 @@ class Side:
 
 
 def find(store: Store, name: str) -> Side:
-    """A run by a recipe's name (its last), the key or digest of a report (six digits or more), or
-    the path of a report's folder or file, in this order.
+    """A run by a recipe's name or file (its last), the key or digest of a report (six digits or
+    more), or the path of a report's folder or file, in this order.
 
     Raises InputError if there is none.
     """
-    ref = store.ref(name, "report") if re.fullmatch(r"[\w.-]+", name) else None
     path = Path(name)
+    recipe = path.stem if path.suffix in (".yaml", ".yml") else name
+    ref = store.ref(recipe, "report") if re.fullmatch(r"[\w.-]+", recipe) else None
     if ref is None and path.exists():
         folder = path if path.is_dir() else path.parent
         return _side(name, folder, _record(store, folder.resolve().name))

@@ -6,6 +6,7 @@ Which files there are is asked of the disk here, and nowhere else in the DAG.
 import glob
 import hashlib
 import hmac
+import os
 import re
 from collections import Counter
 from pathlib import Path
@@ -54,13 +55,13 @@ def input_nodes(recipe: Recipe) -> list[Node]:
         )
     )
     nodes.append(Node("source/truth", inputs={"world": "world"}, source=Source(member=TRUTH)))
-    classifier = recipe.evals.toxicity.classifier
+    backbone, classifier = recipe.reward.backbone, recipe.evals.toxicity.classifier
     folders = {
         "source/base": recipe.base.folder,
-        "source/backbone": recipe.reward.backbone and recipe.reward.backbone.folder,
-        "source/toxicity_classifier": classifier and classifier.folder,
+        "source/backbone": backbone.folder if backbone else None,
+        "source/toxicity_classifier": classifier.folder if classifier else None,
     }
-    nodes += [_folder(name, Path(folder)) for name, folder in folders.items() if folder]
+    nodes += [_folder(n, Path(folder)) for n, folder in folders.items() if folder is not None]
     if recipe.evals.toxicity.rows is not None:
         nodes.append(_file("source/toxicity_rows", Path(recipe.evals.toxicity.rows)))
     if recipe.dumps.removed is not None:
@@ -71,7 +72,7 @@ def input_nodes(recipe: Recipe) -> list[Node]:
 
 
 def _file(name: str, path: Path) -> Node:
-    return Node(name, source=Source(path=path, files=(path,) if path.exists() else ()))
+    return Node(name, source=Source(path=path, files=(path,) if path.is_file() else ()))
 
 
 def _folder(name: str, path: Path) -> Node:
@@ -168,10 +169,11 @@ def dump_nodes(recipe: Recipe) -> list[Node]:
     folders = [folder for pattern in patterns(section.corpora) for folder in _corpora(pattern)]
     found += [(CORPUS, str(folder), _corpus(folder)) for folder in folders]
     _require_once([source for _, _, source in found])
-    seen: set[str] = set()
+    often = Counter(Path(whole).name for _, whole, _ in found)
     nodes: list[Node] = []
     for kind, whole, source in found:
-        nodes += _dump(recipe, kind, _unique(whole, seen), source)
+        name = _unique(whole, repeats=often[Path(whole).name] > 1)
+        nodes += _dump(recipe, kind, name, source)
     return nodes
 
 
@@ -216,14 +218,15 @@ def _corpus(folder: Path) -> Source:
     return Source(path=folder, files=files) if files else Source(path=folder / UTTERANCES[0])
 
 
-def _unique(whole: str, seen: set[str]) -> str:
-    """A name for a dump, from its path; with a short hash if the name repeats or is unusual."""
+def _unique(whole: str, repeats: bool) -> str:
+    """A name for a dump, from its file's; with a short hash if it is unusual, or if it repeats:
+    then that of the absolute path, so that neither order nor spelling matter."""
     name = Path(whole).name
     plain = re.sub(r"[^A-Za-z0-9._-]", "_", name)
-    if plain != name or plain in seen:
-        plain = f"{plain}-{hashlib.sha256(whole.encode()).hexdigest()[:8]}"
-    seen.add(plain)
-    return plain
+    if plain == name and not repeats:
+        return plain
+    told = str(Path(whole).absolute()) if repeats else name
+    return f"{plain}-{hashlib.sha256(os.fsencode(told)).hexdigest()[:8]}"
 
 
 def _dump(recipe: Recipe, kind: str, name: str, source: Source) -> list[Node]:
@@ -238,7 +241,7 @@ def _dump(recipe: Recipe, kind: str, name: str, source: Source) -> list[Node]:
         "kind": kind,
         "width": recipe.threads.width,
         "simulated": simulated,
-        "salt": "" if simulated else _salt(),
+        "salt": "" if simulated else salt_mark(),
     }
     if source.path is not None and kind != CORPUS and separator(source.path.name) is not None:
         config["csv"] = _table(recipe, kind, source.path)
@@ -268,6 +271,6 @@ def _table(recipe: Recipe, kind: str, path: Path) -> dict[str, Any]:
     return table.result()
 
 
-def _salt() -> str:
+def salt_mark() -> str:
     """A digest that changes with KARMA_SALT and does not tell it. Raises InputError without one."""
     return hmac.new(salt(simulated=False), b"karma salt", hashlib.sha256).hexdigest()[:16]

@@ -117,9 +117,7 @@ def known_extents(dag: Dag, store: Store, keys: dict[str, str | None]) -> dict[s
             record = store.record("dumps", key) if key else None
             if record is None:
                 return None
-            # A record that was accepted may be from when there was one month a dump.
-            months = record["months"] if "months" in record else (record["month"],) * 2
-            extents[node.id] = Extent(tuple(record["ranges"]), *months)
+            extents[node.id] = Extent(tuple(record["ranges"]), *record["months"])
     return extents
 
 

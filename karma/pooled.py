@@ -71,10 +71,10 @@ class Request(BaseModel):
 
 
 class Watcher(Protocol):
-    """What is told how the job goes."""
+    """What is told how a job goes."""
 
     def started(self, instance: str) -> None:
-        """It begins."""
+        """It has a slot and begins."""
 
     def progress(self, instance: str, done: float, total: float, unit: str) -> None:
         """It is ``done`` of ``total`` ``unit``."""

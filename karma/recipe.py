@@ -40,7 +40,7 @@ from karma.world.recipe import WorldRecipe
 EXPOSURES = ("reddit", "unexposed")
 
 # What every library that draws random numbers takes.
-Seed = Annotated[int, Field(ge=0, lt=2**32)]
+Seed = Annotated[int, Field(strict=True, ge=0, lt=2**32)]
 # Bytes of a path and of one name in it, on Linux.
 LONGEST_PATH, LONGEST_NAME = 4096, 255
 Checked = TypeVar("Checked", bound=BaseModel)
@@ -141,9 +141,34 @@ class Recipe(Section):
             "reward.backbone.folder": backbone.folder if backbone else None,
             "evals.data": self.evals.data,
             "evals.toxicity.classifier.folder": classifier.folder if classifier else None,
+            "evals.toxicity.rows": self.evals.toxicity.rows,
+            "evals.lm_eval": self.evals.lm_eval,
         }.items():
             for path in value if isinstance(value, tuple) else (value,):
-                _possible(field, path or "")
+                if path is not None:
+                    _possible(field, path)
+        return self
+
+    @model_validator(mode="after")
+    def _a_tiny_base_has_room(self) -> Self:
+        """What a tiny base cannot hold is told here, not by the stage that asks it in an hour."""
+        if self.base.tiny is None:
+            return self
+        context = self.base.tiny.context
+        if self.reward.backbone is None and self.reward.max_tokens > context:
+            raise ValueError(
+                f"reward.max_tokens ({self.reward.max_tokens}) exceeds base.tiny.context "
+                f"({context})"
+            )
+        for field, tokens in {
+            "policy.max_new_tokens": self.policy.max_new_tokens,
+            "evals.max_new_tokens": self.evals.max_new_tokens,
+        }.items():
+            if tokens >= context:
+                raise ValueError(
+                    f"{field} ({tokens}) leaves no room for a prompt in base.tiny.context "
+                    f"({context})"
+                )
         return self
 
     @property
@@ -179,6 +204,8 @@ def _distinct(field: str, names: str | tuple[str, ...] | None) -> None:
 
 
 def _possible(field: str, path: str) -> None:
+    if not path:
+        raise ValueError(f"{field}: it is empty; name a path, or leave the key out")
     raw = os.fsencode(path)
     longest = max(len(name) for name in raw.split(b"/"))
     if b"\0" in raw or len(raw) >= LONGEST_PATH or longest > LONGEST_NAME:

@@ -14,7 +14,6 @@ import logging
 import os
 import re
 import threading
-import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -417,8 +416,3 @@ def flush(store: Store, uri: str, say: Callable[[str], None], seconds: float = 1
     if sender.sent:
         say(f"MLflow: sent {sender.sent} entries that an earlier run kept")
     return left
-
-
-def now() -> int:
-    """The time in milliseconds, as MLflow counts it."""
-    return int(time.time() * 1000)

@@ -13,6 +13,7 @@ Layout below the root (the workspace):
     runs/<key>.json                the MLflow run that made the record's artefact
     scratch/<key>/                 a job in work: out/, state/ (checkpoints), log.txt, failure.json
     outbox/                        what MLflow has not been told yet
+    names/<recipe>/path            where the recipe's file lies
     registry/<recipe>.json         what MLflow's registry was told last to hold of a recipe
     open/<run>/                    a run that goes on: what MLflow will be told once it is done
     locks/                         one file per key, held with flock while its job runs, and one per
@@ -41,7 +42,7 @@ from typing import Any
 from karma.errors import WorkspaceError
 from karma.locks import try_lock
 
-NOTES = ("refs", "tries", "uses")  # by recipe
+NOTES = ("refs", "tries", "uses", "names")  # by recipe
 
 
 def canonical(document: Any) -> bytes:
@@ -121,7 +122,14 @@ class Store:
         self._parsed: tuple[list[int], dict[str, Any]] | None = None
 
     def create(self) -> None:
-        """Make the folders. Raises WorkspaceError if the workspace cannot be written."""
+        """Make the folders. Raises WorkspaceError if that cannot be, or if DuckDB would take their
+        path as a glob."""
+        if any(sign in str(self.root.resolve()) for sign in "*?["):
+            raise WorkspaceError(
+                f"workspace {self.root}",
+                "its path holds one of * ? [, which DuckDB has no escape for",
+                "Name another with --workspace or KARMA_WORKSPACE.",
+            )
         try:
             folders = ("objects", "records", "refs", "runs", "scratch", "outbox", "open", "locks")
             for name in folders:

@@ -39,6 +39,8 @@ ENVIRONMENT = {
     "HF_HUB_DISABLE_TELEMETRY": "1",
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",
     "PYTHONUNBUFFERED": "1",
+    # No module of the folder in which somebody starts a run is any of ours.
+    "PYTHONSAFEPATH": "1",
 }
 
 # Seconds after which cards that another run has are asked for again.

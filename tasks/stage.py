@@ -29,7 +29,7 @@ from karma.journal import Journal
 from karma.lease import HeldError
 from karma.nodes import SOURCES, STAGES, Node
 from karma.plan import source_digest
-from karma.pooled import Input, Request
+from karma.pooled import Input, Request, Watcher
 from karma.selection import EVERYTHING, Selection
 from karma.store import Store
 from tasks import entries, machine
@@ -38,20 +38,11 @@ from tasks.elsewhere import Elsewhere
 from tasks.pools import Jobs
 
 
-class Console(Protocol):
+class Console(Watcher, Protocol):
     """What tells a person how the run goes."""
-
-    def started(self, instance: str) -> None:
-        """A job has a slot."""
-
-    def progress(self, instance: str, done: float, total: float, unit: str) -> None:
-        """A job is ``done`` of ``total`` ``unit``."""
 
     def ended(self, instance: str, words: str) -> None:
         """An instance is done with, one way or another."""
-
-    def say(self, words: str) -> None:
-        """Anything else."""
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from karma.world.recipe import COMMENTS, SUBMISSIONS, TRUTH
 
 EMPTY: dict = {
     "headline": {"columns": [], "about": {}, "rows": []},
+    "conditions": [],
     "rewards": [],
     "policies": [],
     "family": {"benchmarks": []},

@@ -10,12 +10,14 @@ from pathlib import Path
 import pytest
 
 from flows.console import Console
+from flows.names import take
 from flows.running import finish
 from karma.dag import build
-from karma.errors import StageError
+from karma.errors import RecipeError, StageError
 from karma.inputs import input_nodes
 from karma.recipe import load
 from karma.store import Store
+from karma.worker import Pool
 from tasks.stage import Outcome, Run
 from tests.filled import SMOKE
 from tests.small import KARMA, command, karma
@@ -53,6 +55,98 @@ def test_a_wrong_argument_points_to_the_help_of_its_command(tmp_path):
     assert "(karma run --help)" in refused("run", workspace=tmp_path)
     assert "(karma validate --help)" in refused("validate", "x", "--odd", workspace=tmp_path)
     assert "(karma --help)" in refused("rnu", workspace=tmp_path)
+
+
+def test_an_option_that_is_wrong_is_named(tmp_path):
+    assert "--port" in refused("ui", "--port", "0", workspace=tmp_path)
+    assert "--because" in refused("accept", str(SMOKE), "labels", workspace=tmp_path)
+    assert "--overlap" in refused("deploy", str(SMOKE), "--overlap", "odd", workspace=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        (("deploy", str(SMOKE), "--timezone", "Europe/London"), "there is no schedule"),
+        (("deploy", str(SMOKE), "--pool", "gpu"), "a Prefect server of your own"),
+        (("keep", "--release"), "it names nothing"),
+        (("plan", str(SMOKE), "--force", "base", "--store", "file:///nowhere"), "machines share"),
+    ],
+)
+def test_an_option_that_would_do_nothing_is_refused(tmp_path, words, reason):
+    (tmp_path / "objects").mkdir()
+    assert reason in refused(*words, workspace=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("setting", "reason"),
+    [
+        ("base={folder: ''}", "base.folder: it is empty"),
+        ("reward.backbone={folder: ''}", "reward.backbone.folder: it is empty"),
+        ("evals.data=''", "evals.data: it is empty"),
+        ("evals.lm_eval=['']", "evals.lm_eval: it is empty"),
+        ("threads.subreddits=[]", "the list is empty"),
+        ("threads={min_chars: 10, max_chars: 2}", "min_chars (10) exceeds max_chars (2)"),
+        ("threads.split.test=0", "threads.split.test"),
+        ("seeds=[true, 0]", "seeds.0"),
+        ("policy.max_new_tokens=100000", "leaves no room for a prompt in base.tiny.context (512)"),
+        ("reward.max_tokens=100000", "reward.max_tokens (100000) exceeds base.tiny.context (512)"),
+    ],
+)
+def test_what_must_fail_later_is_told_by_validate(setting, reason):
+    ran = command("validate", SMOKE, "--set", setting)
+    assert ran.returncode == 2
+    assert reason in ran.stderr
+
+
+def test_two_recipes_of_one_name_do_not_take_each_others_artefacts(tmp_path):
+    store = Store(tmp_path / "w")
+    store.create()
+    first, copy, other = (tmp_path / name / "exp.yaml" for name in "abc")
+    for path, text in ((first, "seeds: [0]"), (copy, "seeds: [0]"), (other, "seeds: [1]")):
+        path.parent.mkdir()
+        path.write_text(text)
+    take(store, first)
+    take(store, copy)
+    with pytest.raises(RecipeError, match="exp is the name of"):
+        take(store, other)
+    copy.unlink()
+    take(store, other)  # the one that had it is gone
+
+
+def test_a_module_in_the_folder_where_a_run_is_started_is_never_imported(tmp_path):
+    (tmp_path / "queue.py").write_text("raise SystemExit('my own queue')")
+    pool = Pool(1)
+    before = Path.cwd()
+    os.chdir(tmp_path)
+    try:
+        spec = {"job": "karma.nowhere:run", "config": {}, "inputs": {}, "compute": "cpu"}
+        (tmp_path / "job" / "out").mkdir(parents=True)
+        with pytest.raises(StageError) as error:
+            pool.run(spec, tmp_path / "job", {}, lambda *_: None, print)
+    finally:
+        os.chdir(before)
+        pool.close()
+    assert "nowhere" in str(error.value)
+
+
+def test_a_file_is_wanted_where_a_folder_is_named_and_a_relative_path_says_from_where(tmp_path):
+    (tmp_path / "sub").mkdir()
+    settings = [*dump_settings(tmp_path), "--set", f"prompts.unexposed.instructions={tmp_path}/sub"]
+    settings += ["--set", "dumps.comments=RC_gone.zst"]
+    words = refused("run", str(DUMP), *settings, workspace=tmp_path / "w")
+    assert f"instructions: {tmp_path}/sub: it is an empty folder" in words
+    assert f"RC_gone.zst: there is no such file or folder (from {Path.cwd()})" in words
+
+
+def test_a_workspace_that_duckdb_would_take_as_a_glob_is_refused(tmp_path):
+    words = refused("run", str(SMOKE), workspace=tmp_path / "w[1]")
+    assert "its path holds one of * ? [" in words
+
+
+def test_a_status_tells_what_ran_here_though_the_server_is_down(tmp_path):
+    ran = karma("status", workspace=tmp_path, env={"PREFECT_API_URL": "http://127.0.0.1:9/api"})
+    assert "No run in" in ran.stdout
+    assert ran.returncode == 2
 
 
 def test_the_version_is_that_of_the_package():
@@ -245,7 +339,7 @@ def test_after_a_failure_the_report_with_its_holes_is_announced(store, capsys):
         "columns": ["humor", "mmlu"],
         "rows": [{"model": "base", "cells": {"humor": {"value": 0.5, "low": 0.4, "high": 0.6}}}],
     }
-    report = {"headline": headline, "rewards": []}
+    report = {"headline": headline, "conditions": [], "rewards": []}
     (folder / "out" / "report.json").write_text(json.dumps(report))
     record = store.commit("report", "key", {"fingerprint": {}, "seconds": 1.0, "ranges": []})
     done = Run(build("smoke", load(SMOKE, [])), store, Console())

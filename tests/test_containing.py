@@ -10,6 +10,7 @@ import pytest
 from karma.dumps import job as dumps
 from karma.errors import InputError
 from karma.fingerprint import key_of
+from karma.inputs import salt_mark
 from karma.jobs import Job
 from karma.store import Store
 from karma.upkeep.containing import HOLDS, MADE_FROM, find, sought
@@ -55,7 +56,7 @@ def read_dump(folder: Path, comments: list[dict], out: Path) -> None:
 def study(store, tmp_path, monkeypatch) -> Store:
     """A dump of two threads, its two ranges, and what is made from them and beside them."""
     monkeypatch.setenv("KARMA_SALT", "pepper")
-    config = {"simulated": False}
+    config = {"simulated": False, "salt": salt_mark()}
     dump = put(store, "dumps/RC_1", config, {}, lambda out: read_dump(tmp_path, COMMENTS, out))
     rows = pq.read_table(store.path(dump) / "comments.parquet").to_pylist()
     ranges = {}
@@ -89,7 +90,7 @@ def text(words: str):
 
 
 def found(store: Store, name: str) -> dict[str, str]:
-    return {item.instance: item.how for item in find(Holdings(store), name)}
+    return {item.instance: item.how for item in find(Holdings(store), name, print)}
 
 
 FIRST = {
@@ -100,7 +101,7 @@ FIRST = {
 }
 
 
-@pytest.mark.parametrize("name", ["t3_a", "a", "u/Anna", "anna"])
+@pytest.mark.parametrize("name", ["t3_a", "T3_a", "a", "u/Anna", "/u/Anna", "U/anna", "anna"])
 def test_an_author_or_a_thread_is_followed_to_all_that_is_made_from_it(study, name):
     assert found(study, name) == FIRST
 
@@ -114,7 +115,7 @@ def test_an_author_whose_rows_were_filtered_is_found_by_the_range_that_was_read(
 
 
 def test_a_hashed_name_is_found_without_the_salt_and_a_name_is_not(study, monkeypatch):
-    hashed = sought("u/Anna", real=True).authors[0]
+    hashed = sought("u/Anna", [salt_mark()], print).authors[0]
     monkeypatch.delenv("KARMA_SALT")
     assert found(study, hashed) == FIRST
     with pytest.raises(InputError, match="KARMA_SALT"):
@@ -122,10 +123,27 @@ def test_a_hashed_name_is_found_without_the_salt_and_a_name_is_not(study, monkey
     assert found(study, "t3_a") == FIRST
 
 
-def test_another_salt_or_name_finds_nothing(study, monkeypatch):
+def test_another_name_finds_nothing_and_with_another_salt_none_can_be_found(
+    study, tmp_path, monkeypatch, capsys
+):
     assert found(study, "u/Nobody") == {}
     monkeypatch.setenv("KARMA_SALT", "other")
-    assert found(study, "u/Anna") == {}
+    with pytest.raises(InputError, match="KARMA_SALT: no dump here was made with it"):
+        found(study, "u/Anna")
+    assert found(study, "t3_a") == FIRST
+    (tmp_path / "more").mkdir()
+    config = {"simulated": False, "salt": salt_mark()}
+    put(study, "dumps/RC_2", config, {}, lambda out: read_dump(tmp_path / "more", COMMENTS, out))
+    assert found(study, "u/Anna") == {"dumps/RC_2": HOLDS}
+    assert "1 of 2 dumps have another salt" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["", " ", "u/", "/u/", "t3_"])
+def test_a_request_that_names_nobody_is_refused_and_collects_nothing(study, name):
+    ran = karma("gc", "--containing", name, "--apply", workspace=study.root)
+    assert ran.returncode == 2
+    assert "it names nobody" in ran.stderr
+    assert ran.stdout == ""
 
 
 def test_apply_removes_what_nobody_needs_and_says_who_needs_the_rest(study):

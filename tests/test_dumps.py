@@ -533,6 +533,28 @@ def test_of_a_rejected_line_whole_pairs_of_escapes_are_one_sign_and_halves_are_n
     assert privacy.masked_head(line, frozenset(), 99) == told
 
 
+def test_a_dumps_name_depends_on_neither_the_spelling_of_its_path_nor_the_order(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setenv("KARMA_SALT", "x")
+    monkeypatch.chdir(tmp_path)
+    for folder in ("d1", "d2"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "RC 1.ndjson").write_text("{}")
+        (tmp_path / folder / "RC_1.ndjson").write_text("{}")
+
+    def named(*paths: str) -> set[str]:
+        listed = ", ".join(f'"{path}"' for path in paths)
+        recipe = load(SMOKE, [f"dumps.comments=[{listed}]", "dumps.submissions=null"])
+        return {node.id for node in dump_nodes(recipe) if node.stage == "dumps"}
+
+    assert named("d1/RC_1.ndjson") == {"dumps/RC_1.ndjson"}
+    assert named("d1/RC 1.ndjson") == named(f"{tmp_path}/d1/RC 1.ndjson")
+    both = named("d1/RC_1.ndjson", "d2/RC_1.ndjson")
+    assert len(both) == 2
+    assert both == named(f"{tmp_path}/d2/RC_1.ndjson", "d1/RC_1.ndjson")
+
+
 def test_a_dump_that_is_named_twice_is_refused(tmp_path, monkeypatch):
     monkeypatch.setenv("KARMA_SALT", "pepper")
     write(tmp_path / "RC_2006-01.zst", lines(comment("a")))

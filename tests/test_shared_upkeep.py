@@ -396,11 +396,11 @@ def test_an_author_is_followed_through_the_shared_store(study, folder, tmp_path)
     for record in list(Store.records(store)):
         store.share(record)
     other = machine(tmp_path / "b", folder)
-    rows = find(SharedHoldings(other), "u/Anna")
+    rows = find(SharedHoldings(other), "u/Anna", print)
     assert sorted(item.how for item in rows) == sorted(FIRST.values())
     store.use("study", "base", "k")
     store.release()
-    rows = find(SharedHoldings(other), "u/Anna")
+    rows = find(SharedHoldings(other), "u/Anna", print)
     assert {item.instance: item.how for item in rows} == FIRST
     assert all(item.needed_by == [f"study@{store.name()[:8]}"] for item in rows)
     assert not list((other.root / "objects").iterdir())

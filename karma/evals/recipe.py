@@ -46,7 +46,9 @@ class EvalsRecipe(EvalsSettings):
     @classmethod
     def _installed(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         if value and importlib.util.find_spec("lm_eval") is None:
-            raise ValueError("lm_eval is not installed; pip install lm_eval")
+            raise ValueError(
+                "lm_eval is not installed; pip install -e '.[harness]' in the checkout"
+            )
         names = [harness_name(task) for task in value]
         if len(set(names)) < len(names):
             raise ValueError("a task is named twice")

@@ -24,6 +24,7 @@ from transformers import PrinterCallback
 from trl import RLOOConfig, RLOOTrainer
 
 from karma import device
+from karma.checkpoints import last_whole
 from karma.errors import StageError
 from karma.jobs import Job, write_json
 from karma.policy import alarms, monitor, points, ppo
@@ -55,7 +56,7 @@ def train(job: Job, study: Study, replies: int) -> Progress:
     Its value head is neither read nor learned. Raises StageError when a reward returns the wrong
     number of values, or when a reward, a loss or a gradient is no number.
     """
-    last = _last_whole(job.scratch)
+    last = last_whole(job.scratch, PROGRESS)
     progress = Progress(kl_coef=study.recipe.kl_coef)
     if last is not None:
         progress = Progress(**json.loads((last / PROGRESS).read_text(encoding="utf-8")))
@@ -68,22 +69,6 @@ def train(job: Job, study: Study, replies: int) -> Progress:
         warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)
         trainer.train(resume_from_checkpoint=None if last is None else str(last))
     return progress
-
-
-def _last_whole(scratch: Path) -> Path | None:
-    """The last checkpoint that was written to its end."""
-    found = sorted(scratch.glob(f"checkpoint-*/{PROGRESS}"), key=lambda path: _number(path.parent))
-    for path in reversed(found):
-        try:
-            json.loads(path.read_text(encoding="utf-8"))
-        except ValueError:
-            continue
-        return path.parent
-    return None
-
-
-def _number(folder: Path) -> int:
-    return int(folder.name.removeprefix("checkpoint-"))
 
 
 class Trainer(RLOOTrainer):

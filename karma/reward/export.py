@@ -56,6 +56,8 @@ def export(folder: Path, out: Path) -> None:
             f"a reward of kind {document['kind']} has no weights to export",
             "karma score computes it" + _terms(folder),
         )
+    if not (folder / "model").is_dir():
+        raise InputError(str(folder), "it is an export already", "Copy the folder.")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InputError(str(out), "it is there and not an empty folder", "Name a new folder.")
     metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))

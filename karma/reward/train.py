@@ -1,6 +1,5 @@
 """Training one reward model from the backbone, or from where its training was interrupted."""
 
-import json
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from transformers.trainer_callback import PrinterCallback
 from trl import RewardConfig
 
 from karma import device
+from karma.checkpoints import last_whole
 from karma.errors import InputError
 from karma.jobs import Job
 from karma.reward.backbone import adapters, classifier, source, tokenizer_of
@@ -69,7 +69,10 @@ def fit(
     keep_single(trainer.model)
     trainer.plan(recipe.objective, steps)
     trainer.remove_callback(PrinterCallback)
-    trainer.train(resume_from_checkpoint=_last_checkpoint(scratch))
+    last = last_whole(scratch)
+    if last is not None:
+        print(f"resuming from {last.name}")
+    trainer.train(resume_from_checkpoint=last and str(last))
     model = trainer.accelerator.unwrap_model(trainer.model)
     if recipe.lora is not None:
         model = model.merge_and_unload()
@@ -147,16 +150,3 @@ def arguments(job: Job, recipe: RewardRecipe, seed: int, scratch: Path) -> Rewar
         report_to="none",
         disable_tqdm=True,
     )
-
-
-def _last_checkpoint(scratch: Path) -> str | None:
-    """The last checkpoint that was written to its end: the trainer's state is its last file."""
-    found = sorted(scratch.glob("checkpoint-*"), key=lambda p: int(p.name.split("-")[1]))
-    for folder in reversed(found):
-        try:
-            json.loads((folder / "trainer_state.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            continue
-        print(f"resuming from {folder.name}")
-        return str(folder)
-    return None

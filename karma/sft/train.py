@@ -20,6 +20,7 @@ from transformers.trainer_pt_utils import get_length_grouped_indices
 from trl import SFTConfig, SFTTrainer
 
 from karma import device
+from karma.checkpoints import last_whole
 from karma.errors import StageError
 from karma.jobs import Job
 from karma.sft.data import Tokens
@@ -121,7 +122,7 @@ def train(
         callbacks=[Reporter(job)],
     )
     trainer.remove_callback(PrinterCallback)
-    last = _last_whole(checkpoints)
+    last = last_whole(checkpoints)
     if last is not None:
         print(f"sft: goes on from {last.name}")
     trainer.train(resume_from_checkpoint=None if last is None else str(last))
@@ -173,9 +174,3 @@ def _arguments(recipe: SftRecipe, seed: int, checkpoints: Path, *, cuda: bool) -
         disable_tqdm=True,
         dataloader_pin_memory=cuda,
     )
-
-
-def _last_whole(checkpoints: Path) -> Path | None:
-    """The latest checkpoint that was written to its end: the trainer's state comes last."""
-    whole = [path.parent for path in checkpoints.glob("checkpoint-*/trainer_state.json")]
-    return max(whole, key=lambda path: int(path.name.removeprefix("checkpoint-")), default=None)

@@ -4,7 +4,7 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from karma.section import Section, how
+from karma.section import Chosen, Section, how
 
 # The ISO 639-1 codes of all languages that the filter can tell (karma/threads/language.py).
 _CODES = """
@@ -20,9 +20,9 @@ Languages = Literal["all"] | tuple[str, ...]
 class SplitShares(Section):
     """Which share of the threads is held out; the rest is for training."""
 
-    validation: float = Field(default=0.05, ge=0, lt=1)
+    validation: float = Field(default=0.05, gt=0, lt=1)
     """For fitting nothing but choices."""
-    test: float = Field(default=0.10, ge=0, lt=1)
+    test: float = Field(default=0.10, gt=0, lt=1)
     """For evaluation only."""
 
     @model_validator(mode="after")
@@ -67,7 +67,7 @@ class ThreadsRecipe(Section):
     deleted: str = Field(default="[deleted]", min_length=1)
     """What stands in a context for a comment or title that was deleted or removed. Such a comment
     is never a reply."""
-    subreddits: Literal["all"] | tuple[str, ...] = "all"
+    subreddits: Chosen = "all"
     """The subreddits to take, or all."""
     exclude_subreddits: tuple[str, ...] = ()
     """Subreddits to leave out."""
@@ -97,6 +97,12 @@ class ThreadsRecipe(Section):
     """What the training threads are used for."""
     memory_mb: int = how(2048, ge=256)
     """What a job may use (MiB), about; more than that goes to disk."""
+
+    @model_validator(mode="after")
+    def _some_length_is_left(self) -> Self:
+        if self.min_chars > self.max_chars:
+            raise ValueError(f"min_chars ({self.min_chars}) exceeds max_chars ({self.max_chars})")
+        return self
 
     @field_validator("languages", mode="before")
     @classmethod

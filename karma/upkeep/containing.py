@@ -12,15 +12,19 @@ for.
 import hmac
 import re
 import tempfile
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from karma.dumps.privacy import SIMULATED_SALT, salt
 from karma.errors import InputError
+from karma.inputs import salt_mark
 from karma.upkeep.holdings import Holdings, Item
 from karma.upkeep.needed import Record
 
+# As Reddit writes them: u/name, /u/name, t3_id.
+PARTS = re.compile(r"(/?u/|t3_)?(.*)", re.IGNORECASE | re.DOTALL)
 HASH = re.compile(r"[0-9a-f]{32}")  # as sql/dumps/keyed makes them
 HOLDS, MADE_FROM = "holds", "made from"
 
@@ -37,18 +41,33 @@ class Sought:
     """Ids in base 36, without ``t3_``."""
 
 
-def sought(name: str, real: bool) -> Sought:
+def sought(name: str, salts: list[str], say: Callable[[str], None]) -> Sought:
     """``u/NAME`` or a hashed name, ``t3_ID``, or a word that may be either.
 
-    Raises InputError if there are ``real`` dumps and no salt to hash a name with.
+    ``salts`` are the marks of those that the real dumps were made with. Raises InputError if
+    nothing is named, or if there is no salt to hash a name with, or one that no dump was made with.
     """
-    thread = name.removeprefix("t3_").lower()
-    threads = [thread] if not name.startswith("u/") else []
-    if name.startswith("t3_"):
-        return Sought([], [], threads)
-    author = name.removeprefix("u/")
+    found = PARTS.fullmatch(name.strip())
+    assert found is not None, "it takes any text"
+    kind, word = found.groups()
+    if not word:
+        raise InputError(
+            f"--containing {name!r}", "it names nobody", "Write u/NAME or t3_ID, as Reddit does."
+        )
+    if (kind or "").lower() == "t3_":
+        return Sought([], [], [word.lower()])
+    author, threads = word, [] if kind else [word.lower()]
     authors = [author] if HASH.fullmatch(author) else []
-    if real and not authors:
+    if salts and not authors:
+        others = sum(mark != salt_mark() for mark in salts)
+        if others == len(salts):
+            raise InputError(
+                "KARMA_SALT",
+                "no dump here was made with it, so it finds no name",
+                "Set the salt that the dumps were made with.",
+            )
+        if others:
+            say(f"{others} of {len(salts)} dumps have another salt: no name is found in those")
         authors.append(_keyed(author, salt(simulated=False)))
     authors.append(_keyed(author, SIMULATED_SALT))
     return Sought(authors, [f"u_{author}" for author in authors], threads)
@@ -58,13 +77,18 @@ def _keyed(name: str, key: bytes) -> str:
     return hmac.new(key, name.lower().encode(), "sha256").hexdigest()[:32]
 
 
-def find(holdings: Holdings, name: str) -> list[Item]:
-    """The artefacts that hold such rows or are made from them, needed or not."""
+def find(holdings: Holdings, name: str, say: Callable[[str], None]) -> list[Item]:
+    """The artefacts that hold such rows or are made from them, needed or not.
+
+    Raises InputError if it cannot be looked for: no dumps, no salt, or one that no dump was made
+    with. Where some dumps were made with another, that is told.
+    """
     dumps = [record for record in holdings.records if record["stage"] == "dumps"]
     if not dumps:
         raise InputError(holdings.place, "it holds no dumps", "Check --workspace and --store.")
-    real = any(not record["fingerprint"]["config"]["simulated"] for record in dumps)
-    look = Look(holdings, sought(name, real))
+    configs = [record["fingerprint"]["config"] for record in dumps]
+    real = [config for config in configs if not config["simulated"]]
+    look = Look(holdings, sought(name, [config["salt"] for config in real], say))
     found = {id(record): HOLDS for record in dumps if look.ranges(record["digest"])}
     digests = {record["digest"] for record in dumps if id(record) in found}
     waiting = [record for record in holdings.records if id(record) not in found]

@@ -14,8 +14,9 @@ def damage(store: Store, digest: str) -> list[str]:
         return ["manifest.json cannot be read"]
     if files is None:
         return ["its files are gone"]
-    folder = store.path(digest)
-    found = [] if digest_of(files) == digest else ["manifest.json is not what it was made with"]
+    if digest_of(files) != digest:
+        return ["manifest.json is not what it was made with"]
+    folder, found = store.path(digest), []
     for name, expected in files.items():
         found += _file(folder / name, name, expected["size"], expected["sha256"])
     return found + [f"{name} does not belong to it" for name in _strange(folder, set(files))]
