@@ -24,7 +24,6 @@ from transformers import PrinterCallback
 from trl import RLOOConfig, RLOOTrainer
 
 from karma import device
-from karma.checkpoints import last_whole
 from karma.errors import StageError
 from karma.jobs import Job, write_json
 from karma.policy import alarms, monitor, points, ppo
@@ -36,6 +35,7 @@ from karma.policy.recipe import PolicyRecipe
 from karma.policy.rewards import Reward, Said, ask, shape
 from karma.policy.rollout import Rollout
 from karma.policy.study import Study, kept_samples, tell_and_steer
+from karma.trainers import Quiet, last_whole
 
 # In a checkpoint's folder, written last: what TRL does not know of.
 PROGRESS = "progress.json"
@@ -71,7 +71,7 @@ def train(job: Job, study: Study, replies: int) -> Progress:
     return progress
 
 
-class Trainer(RLOOTrainer):
+class Trainer(Quiet, RLOOTrainer):
     """``RLOOTrainer`` on a study's prompts and rewards, which keeps the study's curves."""
 
     def __init__(self, job: Job, study: Study, replies: int, progress: Progress) -> None:
@@ -235,12 +235,6 @@ class Trainer(RLOOTrainer):
         super()._save_checkpoint(model, trial)
         folder = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
         write_json(folder / PROGRESS, asdict(self.progress))
-
-    def _send_telemetry(self) -> None:
-        """Send nothing."""
-
-    def create_model_card(self, *_: Any, **__: Any) -> None:
-        """Write none: the artefact has a card of its own."""
 
 
 def _dataset(study: Study, replies: int) -> Dataset:

@@ -11,6 +11,7 @@ from karma.report.collect import Cell, Floats, Records, Reward
 from karma.report.compare import enough
 from karma.report.methods import sees
 from karma.report.words import interval, signed
+from karma.weighted import correlation, ranker
 
 SEED = 0
 MEASURES = (
@@ -196,23 +197,3 @@ def _seeds(rewards: list[Reward], resamples: int) -> dict[str, Any]:
         "agreement": _interval(agreement, parts[0]["thread"], resamples),
         "spread": float(spread),
     }
-
-
-def ranker(values: Floats) -> Callable[[Floats], Floats]:
-    """A function from rows' weights to mid-ranks; the values are sorted once."""
-    unique, place = np.unique(values, return_inverse=True)
-
-    def ranks(weights: Floats) -> Floats:
-        total = np.bincount(place, weights, minlength=len(unique))
-        found: Floats = (np.cumsum(total) - total / 2)[place]
-        return found
-
-    return ranks
-
-
-def correlation(a: Floats, b: Floats, weights: Floats) -> float:
-    """Pearson's correlation of rows that count ``weights`` times; nan if one is constant."""
-    total = weights.sum()
-    da, db = a - weights @ a / total, b - weights @ b / total
-    spread = float((weights @ da**2) * (weights @ db**2))
-    return float(weights @ (da * db)) / spread**0.5 if spread > 0 else float("nan")

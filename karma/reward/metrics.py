@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from karma.errors import InputError
 from karma.reward.data import Split
+from karma.weighted import correlation, ranker
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -111,27 +112,8 @@ def _measures(rewards: Floats, heldout: Heldout, thresholds: list[float]) -> dic
 
 def spearman(rewards: Floats, heldout: Heldout) -> Measure:
     """Spearman's correlation with the valuations, as a function of the threads' weights."""
-    ranks, goal, threads = _Ranks(rewards), _Ranks(heldout.valuations), heldout.threads
+    ranks, goal, threads = ranker(rewards), ranker(heldout.valuations), heldout.threads
     return lambda w: correlation(ranks(w[threads]), goal(w[threads]), w[threads])
-
-
-class _Ranks:
-    """Mid-ranks of values under weights, the values sorted once."""
-
-    def __init__(self, values: Floats) -> None:
-        self.unique, self.place = np.unique(values, return_inverse=True)
-
-    def __call__(self, weights: Floats) -> Floats:
-        total = np.bincount(self.place, weights, minlength=len(self.unique))
-        return (np.cumsum(total) - total / 2)[self.place]
-
-
-def correlation(a: Floats, b: Floats, weights: Floats) -> float:
-    """Pearson's correlation of rows that count ``weights`` times; nan if one is constant."""
-    total = weights.sum()
-    da, db = a - weights @ a / total, b - weights @ b / total
-    spread = float((weights @ da**2) * (weights @ db**2))
-    return float(weights @ (da * db)) / spread**0.5 if spread > 0 else float("nan")
 
 
 def pair_accuracy(rewards: Floats, heldout: Heldout, chosen: Any = slice(None)) -> Measure:

@@ -11,7 +11,6 @@ from transformers.trainer_callback import PrinterCallback
 from trl import RewardConfig
 
 from karma import device
-from karma.checkpoints import last_whole
 from karma.errors import InputError
 from karma.jobs import Job
 from karma.reward.backbone import adapters, classifier, source, tokenizer_of
@@ -21,6 +20,7 @@ from karma.reward.objectives import Step, normal_scores, schedule
 from karma.reward.recipe import RewardRecipe
 from karma.reward.trainer import Collator, Reporter, ValuationTrainer
 from karma.reward.views import View
+from karma.trainers import last_whole
 
 
 @dataclass(frozen=True)

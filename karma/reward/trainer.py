@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 import torch
 from datasets import Dataset
-from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers import TrainerControl, TrainerState, TrainingArguments
 from trl import RewardTrainer
 
 from karma.errors import StageError
-from karma.jobs import Job
 from karma.reward.objectives import Step, centre_loss, pad, pair_loss, passes, regression_loss
 from karma.reward.recipe import Objective
+from karma.trainers import Quiet, Steps
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Collator:
         }
 
 
-class ValuationTrainer(RewardTrainer):
+class ValuationTrainer(Quiet, RewardTrainer):
     """``RewardTrainer`` whose step is a family of replies and whose loss has a regression term."""
 
     def plan(self, objective: Objective, steps: list[Step]) -> None:
@@ -92,28 +92,9 @@ class ValuationTrainer(RewardTrainer):
         """The schedule as it is; TRL would tokenize, and drop what is too long."""
         return dataset
 
-    def _send_telemetry(self) -> None:
-        """Send nothing."""
 
-    def create_model_card(self, *_: Any, **__: Any) -> None:
-        """Write none: the artefact has a card of its own."""
-
-
-class Reporter(TrainerCallback):
+class Reporter(Steps):
     """Passes the trainer's steps and metrics on to the job."""
-
-    def __init__(self, job: Job) -> None:
-        self.job = job
-
-    def on_step_end(
-        self,
-        _args: TrainingArguments,
-        state: TrainerState,
-        _control: TrainerControl,
-        **_: Any,
-    ) -> None:
-        """Report how far training is."""
-        self.job.progress(state.global_step, state.max_steps, "steps")
 
     def on_log(
         self,

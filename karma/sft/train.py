@@ -11,7 +11,6 @@ from torch.utils.data import Sampler
 from transformers import (
     AutoModelForCausalLM,
     PrinterCallback,
-    TrainerCallback,
     TrainerControl,
     TrainerState,
     TrainingArguments,
@@ -20,11 +19,11 @@ from transformers.trainer_pt_utils import get_length_grouped_indices
 from trl import SFTConfig, SFTTrainer
 
 from karma import device
-from karma.checkpoints import last_whole
 from karma.errors import StageError
 from karma.jobs import Job
 from karma.sft.data import Tokens
 from karma.sft.recipe import SftRecipe
+from karma.trainers import Quiet, Steps, last_whole
 
 LOG_STEPS = 10
 
@@ -50,8 +49,8 @@ class Orders(Sampler[int]):
         return len(self.orders[self.epoch])
 
 
-class Trainer(SFTTrainer):
-    """``SFTTrainer`` with given orders, without what it would send and write beside the model."""
+class Trainer(Quiet, SFTTrainer):
+    """``SFTTrainer`` with given orders."""
 
     def __init__(self, orders: list[list[int]], **settings: Any) -> None:
         super().__init__(**settings)
@@ -60,27 +59,9 @@ class Trainer(SFTTrainer):
     def _get_train_sampler(self, *_: Any) -> Orders:
         return Orders(self.orders)
 
-    def _send_telemetry(self) -> None:
-        """Send nothing."""
 
-    def create_model_card(self, *_: Any, **__: Any) -> None:
-        """Write none: no artefact holds it."""
-
-
-class Reporter(TrainerCallback):
+class Reporter(Steps):
     """Passes the trainer's numbers on, and stops at a loss that is no number."""
-
-    def __init__(self, job: Job) -> None:
-        self.job = job
-
-    def on_step_end(
-        self,
-        _args: TrainingArguments,
-        state: TrainerState,
-        _control: TrainerControl,
-        **_: Any,
-    ) -> None:
-        self.job.progress(state.global_step, state.max_steps, "steps")
 
     def on_log(
         self,

@@ -1,6 +1,6 @@
 """From which checkpoint a killed training goes on."""
 
-from karma.checkpoints import last_whole
+from karma.trainers import last_whole
 
 
 def test_the_last_checkpoint_counts_that_was_written_to_its_end(tmp_path):
