@@ -159,7 +159,7 @@ def why(
     Example: karma why flows/recipes/smoke.yaml policy/reddit/context/0
     """
     from karma import why as causes
-    from karma.dag import find
+    from karma.instances import find
 
     document, store = opened(recipe, settings, workspace, shared)
     made = make_plan(recipe.stem, document, store)

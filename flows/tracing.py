@@ -104,8 +104,8 @@ def logs(instance: Instance, workspace: Workspace = HERE, shared: Shared = "") -
 
     Example: karma logs policy/reddit/context/0
     """
-    from karma.dag import one_of
     from karma.errors import InputError
+    from karma.instances import one_of
     from karma.logs import find, tried
 
     store = open_store(workspace, shared)

@@ -16,18 +16,16 @@ and ``prompts/overlap``, whether unexposed text holds Reddit's, are read by the 
 simulated world ``evals`` also asks the reward models one thing (``karma.evals.swap``).
 """
 
-import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from karma.errors import RecipeError
+from karma.cells import SWAP, cells, models, swaps
 from karma.evals.catalogue import BENCHMARKS
-from karma.evals.recipe import harness_name
 from karma.fingerprint import PROJECT, code, minor, text_digest
-from karma.inputs import chosen, dump_nodes, input_nodes
+from karma.inputs import dump_nodes, input_nodes
 from karma.lineage.boxes import boxes
 from karma.nodes import STAGES, Extent, Node, beside, reached, relative
 from karma.policy.algorithms import ALGORITHMS
@@ -36,8 +34,6 @@ from karma.recipe import Recipe
 from karma.reward.recipe import declared
 
 OVERLAP = "prompts/overlap"
-SWAP = "swap"
-NAMED = 3  # instances that a message names
 
 
 @dataclass(frozen=True)
@@ -79,8 +75,8 @@ def build(name: str, recipe: Recipe, extents: dict[str, Extent] | None = None) -
     nodes.append(_card(recipe, dumps, threads))
     nodes += _overlap(recipe, threads)
     nodes += _models(recipe, threads)
-    nodes += _evals(recipe, {n.id for n in nodes})
-    nodes += _swaps(recipe, dumps, threads)
+    nodes += cells(recipe, {n.id for n in nodes})
+    nodes += swaps(recipe, dumps, threads)
     nodes.append(_report(recipe, nodes, threads))
     used = _used(nodes)
     ordered = {node.id: node for node in nodes if node.id in used}
@@ -347,121 +343,14 @@ def _policy(recipe: Recipe, exposure: str, variant: str, seed: int) -> Node:
     )
 
 
-# Evaluation and report
-
-
-def models(recipe: Recipe) -> list[str]:
-    """The ids of the models that are evaluated: base, every sft, every policy."""
-    found = ["base"]
-    found += [f"sft/{e}/{s}" for e in recipe.exposures for s in recipe.seeds]
-    found += [
-        f"policy/{e}/{v}/{s}"
-        for e in recipe.exposures
-        for v in recipe.policy_variants
-        for s in recipe.seeds
-    ]
-    return found
-
-
-def _evals(recipe: Recipe, known: set[str]) -> list[Node]:
-    names = [n for n in chosen(recipe) if not BENCHMARKS[n].files or f"benchmark/{n}" in known]
-    return [
-        cell
-        for model in models(recipe)
-        for cell in (
-            *(_cell(recipe, model, name) for name in names),
-            *(_harness(recipe, model, task) for task in recipe.evals.lm_eval),
-        )
-    ]
-
-
-def _cell(recipe: Recipe, model: str, name: str) -> Node:
-    entry = BENCHMARKS[name]
-    parts = model.split("/")
-    seed = int(parts[-1]) if len(parts) > 1 else recipe.seeds[0]
-    inputs = {"model": model}
-    if entry.files:
-        inputs["data"] = f"benchmark/{name}"
-    if entry.prompts:
-        inputs["prompts"] = f"prompts/{parts[1] if len(parts) > 1 else 'reddit'}"
-    if entry.rewards:
-        inputs |= {"gold": f"reward/gold/{seed}", "base": "base"}
-        if parts[0] == "policy":
-            inputs["reward"] = f"reward/{parts[2]}/{seed}"
-    settings = recipe.evals.result()
-    settings = {field: settings[field] for field in entry.settings}
-    classifier = recipe.evals.toxicity.classifier
-    if "toxicity" in settings and classifier is not None and classifier.folder is not None:
-        inputs["classifier"] = "source/toxicity_classifier"
-        settings["toxicity"]["classifier"]["folder"] = ""
-    if "toxicity" in settings and recipe.evals.toxicity.rows is not None:
-        inputs["rows"] = "source/toxicity_rows"
-        settings["toxicity"]["rows"] = ""  # what it holds counts, not where it lies
-    config: dict[str, Any] = {"evals": settings, "benchmark": name, "module": entry.module}
-    config |= {"seed": seed, **_point(recipe, model)}
-    if name in recipe.evals.hub:
-        assert entry.hub is not None, "the recipe is checked"
-        config["hub"] = {**entry.hub._asdict(), "name": recipe.evals.hub[name]}
-    return Node(
-        f"evals/{model}/{name}",
-        inputs=inputs,
-        manner={"evals": recipe.evals.manner()},
-        config=config,
-        job=STAGES["evals"].job,
-        modules=(entry.module,),
-        files=beside(f"karma/evals/templates/{name}"),
-    )
-
-
-def _point(recipe: Recipe, model: str) -> dict[str, str]:
-    """Which of a policy's kept models is asked, if it is not the last one."""
-    chosen = recipe.policy.evaluate
-    if chosen == "final" or not model.startswith("policy/"):
-        return {}
-    return {"point": f"kl/{chosen:g}"}
-
-
-def _swaps(recipe: Recipe, dumps: list[Node], threads: dict[str, str]) -> list[Node]:
-    """The swap probe of every learnt reward that a policy is tuned on, where the truth is known."""
-    if not any(dump.config["simulated"] for dump in dumps):
-        return []
-    kinds = {v: declared(v, recipe.reward.variants)["kind"] for v in recipe.policy_variants}
-    return [
-        Node(
-            f"evals/reward/{variant}/{seed}/{SWAP}",
-            inputs={"model": f"reward/{variant}/{seed}", "data": "source/truth", **threads},
-            config={"evals": {}, "benchmark": SWAP},
-            job="karma.evals.swap:run",
-        )
-        for variant, kind in kinds.items()
-        for seed in recipe.seeds
-        if kind in ("model", "sum")
-    ]
-
-
-def _harness(recipe: Recipe, model: str, task: str) -> Node:
-    """One model on one task of the harness."""
-    name, settings = harness_name(task), recipe.evals.result()
-    return Node(
-        f"evals/{model}/{name}",
-        inputs={"model": model, "data": f"benchmark/{name}"},
-        manner={"evals": recipe.evals.manner()},
-        config={
-            "evals": {field: settings[field] for field in ("items", "chat")},
-            "benchmark": name,
-            "task": Path(task).name,
-            **_point(recipe, model),
-        },
-        job="karma.evals.harness:run",
-        more_libraries=("lm_eval", "pyyaml"),
-    )
+# The report
 
 
 def _report(recipe: Recipe, nodes: list[Node], threads: dict[str, str]) -> Node:
     wanted = ("evals", "reward", "policy", "labels", "dumps")
     inputs = threads | {n.id: n.id for n in nodes if n.stage in wanted or n.id == OVERLAP}
-    swaps = [n.id for n in nodes if n.id.endswith(f"/{SWAP}")]
-    evals = [n for n in nodes if n.stage == "evals" and n.id not in swaps]
+    probes = [n.id for n in nodes if n.id.endswith(f"/{SWAP}")]
+    evals = [n for n in nodes if n.stage == "evals" and n.id not in probes]
     asked = list(dict.fromkeys(n.id.rsplit("/", 1)[1] for n in evals))
     used = _used([*nodes, Node("report", inputs=inputs)])
     # How to run, and what MLflow is told, is no part of what was found.
@@ -474,7 +363,7 @@ def _report(recipe: Recipe, nodes: list[Node], threads: dict[str, str]) -> Node:
             "recipe": whole,
             "models": models(recipe),
             "benchmarks": asked,
-            "swaps": swaps,
+            "swaps": probes,
             # The simulator's own measure of replies is no gap of a real study.
             "unasked": [n for n in BENCHMARKS if n not in (*asked, "fit")],
             "rewards": [n.id.removeprefix("reward/") for n in nodes if n.stage == "reward"],
@@ -484,29 +373,3 @@ def _report(recipe: Recipe, nodes: list[Node], threads: dict[str, str]) -> Node:
         job=STAGES["report"].job,
         files=beside("karma/report"),
     )
-
-
-def find(dag: Dag, instance: str) -> Node:
-    """The node with this id. Raises RecipeError naming the nearest ones, or those of a stage."""
-    below = [n.id for n in dag.nodes.values() if n.stage == instance and n.source is None]
-    if instance not in dag.nodes and below:
-        raise RecipeError(f"instance {instance}", "it is a stage", one_of(below))
-    if instance not in dag.nodes:
-        raise RecipeError(
-            f"instance {instance}", "the recipe has none of that name", nearest(dag, instance)
-        )
-    return dag.nodes[instance]
-
-
-def one_of(instances: list[str]) -> str:
-    """What to do where a stage is named and one of its instances is meant."""
-    more = ", ..." if len(instances) > NAMED else ""
-    return f"Name one of its instances: {', '.join(instances[:NAMED])}{more}."
-
-
-def nearest(dag: Dag, name: str) -> str:
-    """What to do about a name that the recipe does not have."""
-    stages = {node.stage: None for node in dag.nodes.values() if node.source is None}
-    known = dict.fromkeys([*stages, *dag.nodes])  # a stage of one instance has its name
-    near = difflib.get_close_matches(name, known, n=3, cutoff=0.3)
-    return f"Near ones: {', '.join(near)}." if near else "Run karma plan to list them."

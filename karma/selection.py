@@ -14,8 +14,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from karma.dag import Dag, nearest
+from karma.dag import Dag
 from karma.errors import RecipeError
+from karma.instances import nearest
 from karma.plan import FRESH, MISSING, PENDING, Entry, Plan
 
 Runs = Literal["yes", "maybe", "no"]

@@ -11,6 +11,7 @@ import pytest
 from karma import dag, fingerprint
 from karma.errors import RecipeError
 from karma.evals.catalogue import BENCHMARKS
+from karma.instances import find
 from karma.plan import FAILED, FRESH, MISSING, PENDING, STALE, plan
 from karma.recipe import load
 from karma.store import Store
@@ -185,7 +186,7 @@ def test_commands_that_read_import_nothing_heavy(built, tmp_path, command, last)
 def test_an_unknown_instance_is_told_with_the_nearest(filled):
     made = plan("smoke", load(SMOKE, []), filled)
     with pytest.raises(RecipeError, match="reward/context/0"):
-        dag.find(made.dag, "reward/contxt/0")
+        find(made.dag, "reward/contxt/0")
 
 
 @pytest.mark.parametrize(

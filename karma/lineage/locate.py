@@ -6,8 +6,9 @@ An instance's id; a cell of the report, ``policy/reddit/context/0:humor``; a num
 
 import re
 
-from karma.dag import Dag, find
+from karma.dag import Dag
 from karma.errors import RecipeError
+from karma.instances import find
 from karma.plan import Plan
 from karma.store import Store, read_json
 
