@@ -33,8 +33,9 @@ def url(tmp_path: Path) -> str:
 
 
 @pytest.fixture
-def worker(tmp_path: Path, url: str) -> SharedStore:
-    """The cache of a worker, new to the store."""
+def worker(tmp_path: Path, url: str, monkeypatch: pytest.MonkeyPatch) -> SharedStore:
+    """The cache of a worker, new to the store, whose jobs find the tests."""
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1]))
     return machine(tmp_path / "worker", url)
 
 
