@@ -83,6 +83,13 @@ def test_a_kept_run_keeps_its_report_and_all_that_is_behind_it(filled):
     assert "policy/reddit/context/0" in instances(listed(filled))
 
 
+def test_what_was_kept_by_two_names_is_released_by_either(filled):
+    keep.keep(filled, "smoke")
+    keep.keep(filled, "smoke:report")
+    keep.release(filled, "smoke")
+    assert keep.kept(filled) == []
+
+
 def test_what_is_kept_and_released_must_be_there(filled):
     for name in ("nowhere", "smoke:labels/none", "../smoke", "smoke:../x", "abcdef123456"):
         with pytest.raises(InputError, match="no such artefact"):

@@ -1,6 +1,7 @@
 """What is kept: artefacts that ``karma gc`` leaves alone, with all that they were made from."""
 
 import time
+from contextlib import suppress
 from typing import Any
 
 from karma.errors import InputError
@@ -28,11 +29,16 @@ def keep(store: Store, name: str) -> dict[str, Any]:
 
 
 def release(store: Store, name: str) -> dict[str, Any]:
-    """Keep something no longer: by the name that it was kept by, or digits of its digest.
+    """Keep something no longer: by the name that it was kept by, by another of its names, or by
+    digits of its digest.
 
     Raises InputError if that is not one that is kept.
     """
     found = [d for d in kept(store) if d["name"] == name or _begins(d["digest"], name)]
+    if not found:
+        with suppress(InputError):
+            digest = find(store, name)["digest"]
+            found = [d for d in kept(store) if d["digest"] == digest]
     if len(found) != 1:
         reason = "more than one is kept by it" if found else "nothing is kept by that name"
         raise InputError(name, reason, "karma keep lists what is kept, with its digest.")
