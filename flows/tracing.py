@@ -97,7 +97,7 @@ def diff(
 
 
 def logs(instance: Instance, workspace: Workspace = HERE, shared: Shared = "") -> int:
-    """What a stage printed, the last time that it ran.
+    """What a stage printed, the last time that it ran; RECIPE:INSTANCE tells recipes apart.
 
     Of a store that machines share also what another machine made; what failed there is shown only
     on that machine.

@@ -14,10 +14,11 @@ from karma.store import Store
 def find(store: Store, instance: str) -> str | None:
     """What an instance printed the last time that it ran, or None if it never did.
 
-    Raises SharedStoreError.
+    ``RECIPE:INSTANCE`` is the instance of that recipe alone. Raises SharedStoreError.
     """
+    recipe, _, instance = instance.rpartition(":")
     stage = instance.split("/")[0]
-    for key in _keys(store, instance):
+    for key in _keys(store, recipe, instance):
         text = _text(store, stage, key)
         if text is not None:
             return text
@@ -37,10 +38,11 @@ def tried(store: Store, stage: str) -> list[str]:
     return sorted({path.relative_to(root).as_posix().removesuffix(".json") for path, root in kept})
 
 
-def _keys(store: Store, instance: str) -> Iterator[str]:
-    """The keys under which an instance was run or found, of this workspace first."""
+def _keys(store: Store, wanted: str, instance: str) -> Iterator[str]:
+    """The keys under which an instance was run or found, of this workspace first; for any recipe,
+    or for the ``wanted`` one."""
     stage = instance.split("/")[0]
-    for recipe in store.recipes():
+    for recipe in store.recipes() if not wanted else [wanted]:
         tried, ref = store.last_try(recipe, instance), store.ref(recipe, instance)
         if tried is not None and store.latest(stage, tried) is None:
             yield tried
@@ -50,7 +52,8 @@ def _keys(store: Store, instance: str) -> Iterator[str]:
             yield tried
     if isinstance(store, SharedStore):
         needs = store.remote.claims.needs()
-        found = [document for document in needs if instance in document["refs"]]
+        mine = [document for document in needs if wanted in ("", document["recipe"])]
+        found = [document for document in mine if instance in document["refs"]]
         keys = [document["refs"][instance] for document in found]
         last = {k: max(d["uses"].get(k, ("", 0.0))[1] for d in found) for k in keys}
         yield from sorted(last, key=lambda key: last[key], reverse=True)

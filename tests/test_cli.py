@@ -293,6 +293,19 @@ def test_logs_of_what_never_ran_are_told(tmp_path):
     assert "it never ran" in words
 
 
+def test_logs_of_an_instance_are_those_of_the_recipe_that_is_named(store):
+    for recipe in ("first", "second"):
+        (store.begin(recipe) / "out" / "a.txt").write_text(recipe)
+        record = store.commit("labels", recipe, {"fingerprint": {}})
+        log = store.path(record["digest"]) / "log" / recipe
+        log.mkdir(parents=True)
+        (log / "output.txt").write_text(f"printed by {recipe}")
+        store.set_ref(recipe, "labels", recipe, record["digest"])
+    for recipe in ("first", "second"):
+        ran = karma("logs", f"{recipe}:labels", workspace=store.root)
+        assert ran.stdout == f"printed by {recipe}"
+
+
 def test_who_names_a_stage_is_told_its_instances(tmp_path):
     words = refused("why", str(SMOKE), "policy", workspace=tmp_path)
     assert "instance policy: it is a stage. Name one of its instances: policy/" in words
