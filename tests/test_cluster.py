@@ -173,6 +173,7 @@ def test_only_what_a_cluster_does_not_get_needs_a_card_here(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(1200)
 def test_a_whole_run_on_a_cluster_makes_what_a_run_without_one_makes(tmp_path, workspace):
     """The bytes are the same too: where a job runs is part of no key."""
