@@ -28,14 +28,17 @@ pytestmark = [
 ]
 
 
-def test_a_second_run_runs_nothing_and_takes_less_than_two_seconds(workspace):
-    assert set(states(workspace).values()) == {"FRESH"}
+def test_a_second_run_runs_nothing_and_takes_little_longer_than_a_plan(workspace):
     began = time.monotonic()
+    assert set(states(workspace).values()) == {"FRESH"}
+    planned = time.monotonic() - began
     ran = karma("run", str(SMOKE), *settings(), workspace=workspace)
-    seconds = time.monotonic() - began
+    seconds = time.monotonic() - began - planned
     assert ran.returncode == 0
     assert "nothing ran" in ran.stdout
-    assert seconds < 2
+    assert "Prefect" not in ran.stderr
+    # In seconds it depends on the machine; starting Prefect takes many times as long as a plan.
+    assert seconds < 3 * planned
 
 
 def test_the_report_has_a_number_in_every_cell_and_rewards_rise(workspace):
