@@ -354,7 +354,11 @@ class Store:
             fcntl.flock(file, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
             yield
 
-    def lease(self, stage: str, key: str) -> AbstractContextManager[None]:  # noqa: ARG002 - as claim
+    def lease(
+        self,
+        stage: str,  # noqa: ARG002 - only other machines need it
+        key: str,  # noqa: ARG002 - only other machines need it
+    ) -> AbstractContextManager[None]:
         """Hold ``key`` alone among machines. Raises HeldError if another has or had it."""
         return nullcontext()
 

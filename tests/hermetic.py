@@ -78,6 +78,7 @@ def _watch_sections() -> None:
         Read.asked |= {leaf.split(".")[-1] for leaf in leaves(whole)}
         return whole
 
+    # Replaced for good, which the type checker warns of: the process ends with the job.
     Section.__getattribute__ = watched  # type: ignore[method-assign]
     Section.model_dump = dumped  # type: ignore[method-assign]
 

@@ -11,9 +11,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
+import torch
 from pydantic import ValidationError
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
-from transformers import PreTrainedTokenizerFast
+from transformers import (
+    AutoConfig,
+    AutoModelForSequenceClassification,
+    PreTrainedTokenizerFast,
+)
 
 from karma.dag import build
 from karma.errors import CheckError, InputError, RecipeError, StageError
@@ -52,7 +57,7 @@ from karma.world.job import truth
 from karma.world.recipe import WorldRecipe
 from karma.world.truth import centred_fit
 from tests.filled import SMOKE
-from tests.tiny_lm import saved, tiny
+from tests.tiny_lm import saved, tiny, tokenizer
 
 
 @pytest.fixture(scope="module")
@@ -620,27 +625,29 @@ def test_the_classifier_can_learn_from_rows_of_the_recipes_own(tmp_path, model):
         toxicity.taught(tmp_path / "rows.jsonl")
 
 
-def test_a_hugging_face_classifier_is_read_at_its_label(tmp_path):
-    import torch
-    from transformers import LlamaConfig, LlamaForSequenceClassification
-
-    from tests.tiny_lm import tokenizer
-
+def classifier_folder(folder: Path, kind: str, labels: list[str], **more: int) -> Path:
+    """A tiny random sequence classifier of a kind of model, with its tokenizer."""
     words = tokenizer()
     torch.manual_seed(0)
-    config = LlamaConfig(
+    config = AutoConfig.for_model(
+        kind,
         vocab_size=len(words),
         hidden_size=16,
         intermediate_size=16,
         num_hidden_layers=1,
         num_attention_heads=2,
-        max_position_embeddings=64,
-        pad_token_id=0,
-        id2label={0: "fine", 1: "toxic"},
-        label2id={"fine": 0, "toxic": 1},
+        id2label=dict(enumerate(labels)),
+        label2id={label: place for place, label in enumerate(labels)},
+        **more,
     )
-    LlamaForSequenceClassification(config).save_pretrained(tmp_path)
-    words.save_pretrained(tmp_path)
+    AutoModelForSequenceClassification.from_config(config).save_pretrained(folder)
+    words.save_pretrained(folder)
+    return folder
+
+
+def test_a_hugging_face_classifier_is_read_at_its_label(tmp_path):
+    more = {"max_position_embeddings": 64, "pad_token_id": 0}
+    classifier_folder(tmp_path, "llama", ["fine", "toxic"], **more)
     texts = [classifier.Labelled(f"text {n}", n % 3 == 0, n % 2 == 0) for n in range(12)]
     found = {}
     for label in ("toxic", "fine"):
@@ -657,26 +664,8 @@ def test_a_hugging_face_classifier_is_read_at_its_label(tmp_path):
 
 
 def test_a_classifier_of_one_label_says_how_likely_it_is_and_a_long_text_is_cut(tmp_path):
-    import torch
-    from transformers import RobertaConfig, RobertaForSequenceClassification
-
-    from tests.tiny_lm import tokenizer
-
-    words = tokenizer()
-    torch.manual_seed(0)
-    config = RobertaConfig(
-        vocab_size=len(words),
-        hidden_size=16,
-        intermediate_size=16,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        max_position_embeddings=34,  # of which 32 can be used
-        pad_token_id=1,
-        id2label={0: "toxic"},
-        label2id={"toxic": 0},
-    )
-    RobertaForSequenceClassification(config).save_pretrained(tmp_path)
-    words.save_pretrained(tmp_path)
+    more = {"max_position_embeddings": 34, "pad_token_id": 1}  # of which 32 can be used
+    classifier_folder(tmp_path, "roberta", ["toxic"], **more)
     settings = Classifier(folder=str(tmp_path))
     judge = classifier.Pretrained(settings, tmp_path, torch.device("cpu"))
     found = classifier.score(judge, ["a cat", "the dog said no", "a very long text " * 40])

@@ -63,13 +63,12 @@ def _measure(cell: Cell, items: list[Item], sampled: list[Sampled]) -> list[list
     }
     if "reward" in cell.inputs:
         found["reward"] = _rewards(cell, "reward", pairs)
-    losses = iter(_base_loss(cell, [(item, text) for item, text in pairs if text.split()]))
-    each = iter(
-        scores if scores["empty"] else {**scores, "base_loss": next(losses)}
-        for values in zip(*found.values(), strict=True)
-        for scores in [dict(zip(found, values, strict=True))]
-    )
-    return [[next(each) for _ in texts.texts] for texts in sampled]
+    each = [dict(zip(found, values, strict=True)) for values in zip(*found.values(), strict=True)]
+    said = [number for number, scores in enumerate(each) if not scores["empty"]]
+    for number, loss in zip(said, _base_loss(cell, [pairs[n] for n in said]), strict=True):
+        each[number]["base_loss"] = loss
+    scored = iter(each)
+    return [[next(scored) for _ in texts.texts] for texts in sampled]
 
 
 def _rewards(cell: Cell, role: str, pairs: list[tuple[Item, str]]) -> list[float]:
