@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flows import names, planning
+from flows import planning, recipe_name
 from flows.headline import conclude
 from flows.options import HERE, RecipePath, Settings, Shared, Workspace, opened, say, short
 from karma import history
@@ -61,7 +61,7 @@ def run(
         planning.show(found)
         return 0
     refuse_missing(found)
-    names.take(store, recipe)
+    recipe_name.take(store, recipe)
     if least := document.cards_here(_stages(found)):
         from karma.cards import cards
 

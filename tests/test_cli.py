@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from flows.console import Console
-from flows.names import take
+from flows.recipe_name import take
 from flows.running import finish
 from karma.dag import build
 from karma.errors import RecipeError, StageError

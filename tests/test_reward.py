@@ -28,6 +28,7 @@ from karma.errors import InputError, StageError
 from karma.jobs import Job
 from karma.reward.backbone import source, tokenizer_of
 from karma.reward.data import read
+from karma.reward.head import keep_single
 from karma.reward.job import run
 from karma.reward.metrics import Heldout, evaluate, levels_at
 from karma.reward.objectives import PASS, pad, passes, schedule
@@ -548,3 +549,8 @@ def test_a_pass_more_is_made_where_it_saves_more_padding_than_it_costs():
     assert passes([PASS - 1, 2 * PASS]) == [(0, 1), (1, 2)]
     lengths = sorted([20] * 9 + [200] * 4 + [900])
     assert passes(lengths) == [(0, 9), (9, 13), (13, 14)]
+
+
+def test_a_classifier_without_a_layer_of_one_output_is_told():
+    with pytest.raises(InputError, match=r"reward\.backbone: its classifier has no linear layer"):
+        keep_single(torch.nn.Sequential(torch.nn.Linear(2, 3)))

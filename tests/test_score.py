@@ -187,6 +187,9 @@ def test_an_export_loads_plainly_and_its_card_computes_what_score_does(metadata,
     assert again == expected
     with pytest.raises(InputError, match="not an empty folder"):
         export(metadata, out)
+    with pytest.raises(InputError, match="it is an export already"):
+        export(out, tmp_path / "again")
+    assert not (tmp_path / "again").exists()
 
 
 def test_an_export_names_the_hub_model_that_it_started_from(metadata, tmp_path):

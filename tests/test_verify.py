@@ -47,6 +47,11 @@ def test_files_that_are_gone_short_or_strange_are_told(filled):
     assert found[("smoke:report",)] == "more.txt does not belong to it"
 
 
+def test_a_manifest_that_is_none_is_told_and_ends_nothing(filled):
+    (filled.path(digest(filled, "labels")) / "manifest.json").write_text('{"a": 1}')
+    assert told(filled) == [(LABELS, "manifest.json is not what it was made with")]
+
+
 def test_a_manifest_that_was_changed_with_its_file_is_found(filled):
     manifest = filled.path(digest(filled, "labels")) / "manifest.json"
     manifest.write_text(manifest.read_text().replace("data.parquet", "date.parquet"))
